@@ -1,0 +1,74 @@
+"""A file that becomes visible only when it is whole: written beside its place, synced, renamed. Owns the *.part files.
+
+While being written it is locked, so that what a killed process left behind can be told from work in progress.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from agents.storage.store import StoreFull, StoreUnavailable
+
+
+class PartFile:
+    """A temporary file in `directory`; `commit` moves it into place, `discard` (also after commit) removes the rest."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / f".{secrets.token_hex(8)}.part"
+        self._file = self._path.open("xb")
+        _try_lock(self._file.fileno())
+
+    def write(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+
+    def commit(self, target: Path) -> None:
+        """Make the bytes durable, then let them appear at `target`, replacing what was there."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._path.replace(target)
+        sync_directory(target.parent)
+
+    def discard(self) -> None:
+        with suppress(OSError):  # closing flushes, which fails again on a full disk
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the part files in `directory` that no living process is writing."""
+    for path in directory.glob(".*.part"):
+        with suppress(OSError), path.open("rb") as file:
+            if _try_lock(file.fileno()):
+                path.unlink()
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Some network file systems have no locks: there a part file is simply never swept."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn an OSError into StoreFull or StoreUnavailable, with `doing` in its message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(f"{doing}: no space left on the disk; free some and try again") from error
+        raise StoreUnavailable(f"{doing}: {error}") from error
