@@ -1,0 +1,39 @@
+"""A file for its owner's eyes that appears whole or not at all: written beside its place, synced, renamed."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def private_file(target: Path) -> Iterator[BinaryIO]:
+    """A new file of mode 0600 that takes `target`'s place when the block ends well, and vanishes when it does not."""
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+        _sync_directory(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_private(target: Path, content: bytes) -> None:
+    """Write a small secret; its directory is made (mode 0700) if it is not there."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with private_file(target) as file:
+        file.write(content)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
