@@ -1,0 +1,1 @@
+"""What each event means for a task's state, by subject; `bfl_events.fold` puts them together."""
