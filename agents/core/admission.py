@@ -1,0 +1,97 @@
+"""Whether to bond for a task: the terms that this agent refuses, with the reason (PROTOCOL 7.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agents.core.intents import Done, DryRun, Intent, JoinTask, LoadTerms, Refused
+from agents.core.specification import Specification
+from agents.core.state import ZERO_HASH, Limits, Me, Memory, Now
+from bfl_events.rules import members_of
+from bfl_events.schema import Phase
+from bfl_events.state import TaskState
+
+
+def terms_of(task: TaskState) -> LoadTerms:
+    return LoadTerms(task.address, task.spec_cid, task.params.spec_hash, task.model_cid, task.params.model_hash)
+
+
+def joinable(task: TaskState, now: Now) -> bool:
+    """Still open to me by its phase, its time and its seats."""
+    if task.phase == Phase.JOINING:
+        return now.time <= task.deadline and len(members_of(task.active)) < task.params.max_workers
+    late = task.params.late_join and task.phase.in_round and task.round < task.params.rounds
+    return late and task.count < task.params.max_workers
+
+
+def refusals(task: TaskState, limits: Limits, now: Now) -> list[str]:
+    """Every reason why the terms on chain are refused; empty if they are acceptable."""
+    p, open_to_all = task.params, task.params.allow_root == ZERO_HASH
+    nominal = p.join_window + p.rounds * (p.train_window + p.open_window + p.score_window + p.reveal_window)
+    shortest = min(p.train_window, p.open_window, p.score_window, p.reveal_window, p.attest_window)
+    fair = limits.max_collateral_factor * task.reward // p.max_workers
+    seats_of_mine = sorted(limits.own_accounts & set(task.seats))
+    checks = (
+        (bool(limits.requesters) and task.requester not in limits.requesters,
+         f"its requester {task.requester} is not among policy.requesters"),
+        (bool(seats_of_mine), f"another account of this operator has a seat: {', '.join(seats_of_mine)}"),
+        (p.collateral > limits.max_collateral_wei,
+         f"its collateral of {p.collateral} wei is above policy.max_collateral_wei = {limits.max_collateral_wei}"),
+        (p.collateral > fair, f"its collateral of {p.collateral} wei is above {fair} wei, "
+                              f"{limits.max_collateral_factor} x the reward per seat"),
+        (open_to_all and p.collateral > limits.max_open_collateral_wei,
+         f"anybody may join and its collateral of {p.collateral} wei is above policy.max_open_collateral_wei = "
+         f"{limits.max_open_collateral_wei}: strangers could take a majority of the seats"),
+        (p.late_join and open_to_all, "strangers may join while it runs (lateJoin without an allow-list)"),
+        (p.fee_bps > limits.max_fee_bps, f"feeBps {p.fee_bps} is above {limits.max_fee_bps}"),
+        (p.miss_bps > limits.max_miss_bps, f"missBps {p.miss_bps} is above {limits.max_miss_bps}"),
+        (p.slash_bps > limits.max_slash_bps, f"slashBps {p.slash_bps} is above {limits.max_slash_bps}"),
+        (p.max_miss < limits.min_max_miss, f"maxMiss {p.max_miss} is below {limits.min_max_miss}"),
+        (p.max_low in (1, 2), f"maxLow {p.max_low} takes collateral after so few low rounds"),
+        (p.accept_bps > limits.max_accept_bps, f"acceptBps {p.accept_bps} is above {limits.max_accept_bps}"),
+        (shortest < limits.min_window_blocks * now.block_s,
+         f"its shortest window is {shortest} s, less than {limits.min_window_blocks} blocks of {now.block_s:.1f} s"),
+        (p.hard_stop < task.created.time + 2 * nominal,
+         f"its hard stop comes before twice its nominal length of {nominal} s"),
+        (task.reward // p.rounds < limits.min_reward_per_round_wei,
+         f"its reward of {task.reward // p.rounds} wei a round is below policy.min_reward_per_round_wei = "
+         f"{limits.min_reward_per_round_wei}"),
+        (not task.requester_keys or not task.requester_keys[-1].der, "its requester published no encryption key"),
+    )
+    return [reason for failed, reason in checks if failed]
+
+
+def not_invited(specification: Specification, task: TaskState, me: Me) -> str | None:
+    """Why the allow-list keeps me out, or None."""
+    if task.params.allow_root == ZERO_HASH:
+        return None
+    if not specification.allowed:
+        return "it has an allow-list on chain, but its specification does not name it, so that it cannot be checked"
+    return None if me.address.lower() in specification.allowed else f"{me.address} is not on its allow-list"
+
+
+def admission(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
+    """The way into a task: read the terms, try them out, bond. Yields nothing for a task that is refused."""
+    if not joinable(task, now) or decline(task, memory, me, now) is not None:
+        return
+    terms = terms_of(task)
+    dry_run = DryRun(task.address, task.params.model_hash)
+    if memory.terms(terms.key) is None or task.params.model_hash not in memory.models:
+        yield terms
+    elif not isinstance(memory.outcomes.get(dry_run.key), Done):
+        yield dry_run
+    else:
+        yield JoinTask(task.address, task.params.collateral)
+
+
+def decline(task: TaskState, memory: Memory, me: Me, now: Now) -> str | None:
+    """Why this agent does not join, in a sentence; None if nothing known so far speaks against it."""
+    reasons = refusals(task, me.limits, now)
+    terms = terms_of(task)
+    for key in (terms.key, DryRun(task.address, task.params.model_hash).key):
+        if isinstance(outcome := memory.outcomes.get(key), Refused):
+            reasons.append(outcome.reason)
+    specification = memory.terms(terms.key)
+    if specification is not None and (reason := not_invited(specification, task, me)):
+        reasons.append(reason)
+    return "; ".join(reasons) or None

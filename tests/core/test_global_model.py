@@ -1,0 +1,101 @@
+"""Which model a round starts from: aggregated here, else what the majority logged and is held here (PROTOCOL 2.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agents.core.global_model import (
+    ASK_AFTER_S,
+    CHECKPOINT,
+    HERE_MODEL,
+    NEED_MODEL,
+    agreed_start,
+    obtain_start,
+    start_of,
+)
+from agents.core.intents import AggregateModels, FetchModel, ModelReady, Outcome, Refused, SendNotice
+from agents.core.state import Memory, Now
+from bfl_events.schema import Phase
+from bfl_events.state import LoggedNotice, TaskState
+from tests.core.tasks import BEGAN, PARAMS, TASK, account, at, attempt, digest, me, task
+
+G0, G1, OTHER = PARAMS.model_hash, digest("G1"), digest("another G1")
+MODELS = {i: digest("model", i) for i in range(3)}
+SETTLED = attempt(1, 1, MODELS, accepted=(0, 2), start=G0)
+AGGREGATE = AggregateModels(TASK, 1, G0, ((0, MODELS[0]), (2, MODELS[2])))
+LATER = Now(BEGAN + 10 + ASK_AFTER_S + 1, 99)
+
+
+def second_round(starts: dict[int, bytes] | None = None, *notices: LoggedNotice) -> TaskState:
+    """Round 2 in Train; `starts`: the base hashes already committed."""
+    commits = attempt(2, 2, dict.fromkeys(starts or {}, bytes(32))).commits
+    logged = {i: replace(c, base_hash=(starts or {})[i]) for i, c in commits.items()}
+    now = attempt(2, 2, {}, roster=0b111, commits=logged)
+    return task(phase=Phase.TRAIN, round=2, attempt=2, attempts=(SETTLED, now), notices=notices)
+
+
+def memory(*held: bytes, outcomes: dict[str, Outcome] | None = None) -> Memory:
+    return Memory(outcomes or {}, frozenset({G0, *held}))
+
+
+def test_round_one_starts_from_the_task_s_own_model() -> None:
+    assert start_of(task(), Memory(), 1) == G0
+
+
+def test_a_round_without_accepted_models_changes_nothing() -> None:
+    state = task(attempts=(attempt(1, 1, MODELS, accepted=()),))
+    assert start_of(state, Memory(), 2) == G0
+
+
+def test_the_aggregate_is_made_once_all_accepted_models_are_here() -> None:
+    state, here = second_round(), memory(MODELS[0], MODELS[2])
+    assert start_of(state, here, 2) is None
+    assert list(obtain_start(state, here, me(1), LATER, 2)) == [AGGREGATE]
+    known = memory(MODELS[0], MODELS[2], G1, outcomes={AGGREGATE.key: ModelReady(G1)})
+    assert start_of(state, known, 2) == G1
+
+
+def test_a_missing_accepted_model_is_fetched_from_its_sender() -> None:
+    fetches = [i for i in obtain_start(second_round(), memory(MODELS[0]), me(1), LATER, 2) if isinstance(i, FetchModel)]
+    assert [(f.sender, f.model_hash, f.kind) for f in fetches] == [(account(2), MODELS[2], 0)]
+
+
+def test_a_model_that_its_sender_does_not_serve_is_asked_for() -> None:
+    state = second_round()
+    opened = SETTLED.opened[2]
+    fetch = FetchModel(TASK, 1, 1, account(2), MODELS[2], opened.cid, opened.size)
+    here = memory(MODELS[0], outcomes={fetch.key: Refused("truncated")})
+    asked = list(obtain_start(state, here, me(1), LATER, 2))
+    assert SendNotice(TASK, NEED_MODEL, 2, "0x" + "00" * 20, MODELS[2]) in asked
+
+
+def test_an_answer_is_fetched_from_whoever_gives_it() -> None:
+    answer = LoggedNotice(HERE_MODEL, 2, account(0), account(1), MODELS[2], b"cid", at(20))
+    opened = SETTLED.opened[2]
+    refused = FetchModel(TASK, 1, 1, account(2), MODELS[2], opened.cid, opened.size)
+    here = memory(MODELS[0], outcomes={refused.key: Refused("truncated")})
+    wanted = list(obtain_start(second_round(None, answer), here, me(1), LATER, 2))
+    assert FetchModel(TASK, 2, 0, account(0), MODELS[2], b"cid", 0, 3) in wanted
+
+
+def test_the_majority_s_model_wins_over_the_own_one_once_it_is_here() -> None:
+    state = second_round({0: OTHER, 2: OTHER})
+    outcomes: dict[str, Outcome] = {AGGREGATE.key: ModelReady(G1)}
+    assert agreed_start(state, 2) == OTHER
+    assert start_of(state, memory(G1, outcomes=outcomes), 2) == G1
+    assert start_of(state, memory(G1, OTHER, outcomes=outcomes), 2) == OTHER
+
+
+def test_a_differing_majority_is_asked_for_its_bytes() -> None:
+    state = second_round({0: OTHER, 2: OTHER})
+    here = memory(*MODELS.values(), G1, outcomes={AGGREGATE.key: ModelReady(G1)})
+    wanted = list(obtain_start(state, here, me(1), LATER, 2))
+    assert SendNotice(TASK, NEED_MODEL, 2, "0x" + "00" * 20, OTHER) in wanted
+
+
+def test_a_late_joiner_trusts_a_checkpoint_only_from_two() -> None:
+    one = LoggedNotice(CHECKPOINT, 2, account(0), "0x" + "00" * 20, G1, b"cid0", at(20))
+    two = replace(one, sender=account(2), cid=b"cid2", at=at(21))
+    assert agreed_start(second_round(None, one), 2) is None
+    assert agreed_start(second_round(None, one, one), 2) is None
+    assert agreed_start(second_round(None, one, two), 2) == G1
