@@ -1,0 +1,1 @@
+"""The only hands: they do what was decided, and never decide."""

@@ -1,0 +1,54 @@
+"""The journal: durable, the same after a restart, and clear about files it cannot read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from agents.core.intents import Done, ModelReady, Outcome, Published, Refused, RowReady, TermsReady
+from agents.effects.journal import Journal, decode, encode
+from agents.effects.ports import Fatal
+from bfl_events.schema import Word
+
+digests = st.binary(min_size=32, max_size=32)
+words = st.integers(0, 2**256 - 1).map(Word)
+outcomes = st.one_of(
+    st.just(Done()),
+    st.builds(Refused, st.text()),
+    st.builds(TermsReady, st.text()),
+    st.builds(ModelReady, digests, st.floats(0, 1e6)),
+    st.builds(Published, st.binary(min_size=36, max_size=36), st.integers(0, 2**40)),
+    st.builds(RowReady, st.lists(words).map(tuple), st.just(((3, "V5"),)), st.floats(0, 1e6)),
+)
+
+
+@given(outcomes)
+def test_every_outcome_survives_its_json(outcome: Outcome) -> None:
+    assert decode(type(outcome).__name__, json.loads(json.dumps(encode(outcome)))) == outcome
+
+
+def test_a_restart_reads_what_was_recorded_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record("train:a", ModelReady(bytes(32), 1.5))
+    journal.record("score:b", RowReady((Word(2**255),), ((1, "V3"),)))
+    journal.record("train:a", ModelReady(b"\1" * 32))
+    journal.close()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert list(again.outcomes().items()) == [
+        ("score:b", RowReady((Word(2**255),), ((1, "V3"),))),
+        ("train:a", ModelReady(b"\1" * 32)),
+    ]
+
+
+def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    Journal(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(Fatal, match="newer bfl-agent") as refused:
+        Journal(path)
+    assert refused.value.exit_code == 19
