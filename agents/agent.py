@@ -1,0 +1,216 @@
+"""One agent put together: its memory, its hands and its loop over one chain and one store.
+
+Owns how the parts are wired. Takes everything that touches the outside as arguments; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from agents.core import requester, worker
+from agents.core.admission import decline, joinable, terms_of
+from agents.core.intents import Done
+from agents.core.permissionless import drained
+from agents.core.specification import Specification
+from agents.core.state import Limits, Me, Memory, Outlook
+from agents.crypto.allowlist import merkle_proof
+from agents.daemon import Daemon
+from agents.effects.calls import Joining
+from agents.effects.exchange import Exchange
+from agents.effects.gas import deadline_gas
+from agents.effects.hands import Hands, Workshop
+from agents.effects.journal import Journal
+from agents.effects.model_files import ModelFiles
+from agents.effects.ports import Chain, Clock, Fatal, Learner
+from agents.effects.runner import Runner
+from agents.effects.seals import AccountSeals, raw_address
+from agents.narrator import Narrator
+from bfl_events.log import EventLog
+from bfl_events.schema import Address
+from bfl_events.source import Advance, EventSource
+from bfl_events.state import TaskState
+
+LEAVE = "wish:leave:"
+DECLINED_EXIT = 23
+NOT_FOUND_EXIT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What the dry run must show, named as in the settings' policy."""
+
+    min_validation: int = 50
+    dev_tol_to_noise: float = 1.0
+    min_window_to_step: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an agent is here for. `task` None: whatever the factory offers. `block_s`: None to estimate it."""
+
+    role: str
+    address: Address
+    payout: Address
+    task: Address | None
+    limits: Limits
+    trials: Trials
+    confirmations: int
+    retain_rounds: int
+    block_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything beyond the process, as ports. `learner(task, specification)` is the child set up for a task.
+
+    `on_head()` is called at every new head; `failure()` tells what ended a background part, if one has ended.
+    """
+
+    source: EventSource
+    log: EventLog
+    chain: Chain
+    exchange: Exchange
+    files: ModelFiles
+    journal: Journal
+    seals: AccountSeals
+    newest_key: Callable[[], bytes]
+    learner: Callable[[Address, Specification], Learner]
+    known_task: Callable[[Specification], str | None]
+    clock: Clock
+    narrator: Narrator
+    on_head: Callable[[], None]
+    failure: Callable[[], BaseException | None]
+
+
+class Agent:
+    """The loop with its hands. `run()` until the task is over (if there is one), `stop()`, or something fatal."""
+
+    def __init__(self, charge: Charge, outside: Outside, workshop: Workshop) -> None:
+        self._charge, self._outside = charge, outside
+        hands = Hands(
+            chain=outside.chain, exchange=outside.exchange, files=outside.files, seals=outside.seals,
+            joining=Joining(charge.payout, outside.newest_key, self._proof), workshop=workshop, learner=outside.learner,
+            terms=self._terms, known_task=outside.known_task, genesis=lambda task: self.task(task).params.model_hash,
+            deadline_gas=self._deadline_gas, refuse_dry_run=self._refuse_dry_run, progress=outside.narrator.progress,
+        )
+        self.perform, self.chain = hands.perform, outside.chain
+        self.address, self.role = charge.address, charge.role
+        decide = worker.decide if charge.role == "worker" else requester.decide
+        self._runner = Runner(hands.perform, outside.journal.record, outside.clock, outside.narrator.report, hands.give_up)
+        self.daemon = Daemon(
+            advances=self._advances, replay=outside.log.records, decide=decide, me=self._me, memory=self._memory,
+            runner=self._runner, clock=outside.clock, block_s=charge.block_s, observer=outside.narrator,
+            finished=self._finished,
+        )
+
+    async def run(self) -> None:
+        await self.daemon.run()
+
+    def task(self, address: Address) -> TaskState:
+        """The folded state of a task. Raises LookupError."""
+        outlook = self.daemon.outlook
+        if outlook is None or address not in outlook.world.tasks:
+            raise LookupError(f"the factory knows no task {address}")
+        return outlook.world.tasks[address]
+
+    def wish_to_leave(self, task: Address) -> None:
+        """The operator's wish, remembered until it is fulfilled."""
+        self._outside.journal.record(LEAVE + task, Done())
+        self.daemon.wake()
+
+    def busy(self) -> tuple[str, ...]:
+        """Keys of the intents that run now."""
+        return self._runner.busy()
+
+    # ---- what the loop asks for -------------------------------------------------------------------------------------
+
+    async def _advances(self) -> AsyncGenerator[Advance, None]:
+        async with aclosing(self._outside.source.advances()) as advances:
+            async for advance in advances:
+                self._outside.on_head()
+                yield advance
+
+    def _memory(self) -> Memory:
+        return Memory(self._outside.journal.outcomes(), self._outside.files.held())
+
+    def _me(self) -> Me:
+        charge = self._charge
+        wishes = (key.removeprefix(LEAVE) for key in self._outside.journal.outcomes() if key.startswith(LEAVE))
+        return Me(charge.address, self._outside.seals, charge.limits, charge.confirmations, charge.retain_rounds,
+                  charge.task, frozenset(wishes))
+
+    def _finished(self, outlook: Outlook) -> bool:
+        """Whether the one task this agent was started for is over. Raises Fatal if it cannot be served."""
+        if (failure := self._outside.failure()) is not None:
+            raise failure
+        self._tell_declined(outlook)
+        if self._charge.task is None:
+            return False
+        task = outlook.world.tasks.get(self._charge.task)
+        if task is None:
+            raise Fatal(f"The factory knows no task {self._charge.task}. Compare the address with the one that "
+                        "`bfl-agent task create` printed, and chain.factory with the one it was created with.",
+                        exit_code=NOT_FOUND_EXIT)
+        if self._charge.role == "requester":
+            if task.requester != self._charge.address:
+                raise Fatal(f"Task {task.address} was created by {task.requester}, not by this account "
+                            f"{self._charge.address}. Run the requester with the account that created it.",
+                            exit_code=NOT_FOUND_EXIT)
+            return drained(task) and requester.delivered(task, self._memory())
+        if self._charge.address not in task.seats and not task.phase.ended:
+            self._check_joinable(task, outlook)
+        return drained(task)
+
+    def _check_joinable(self, task: TaskState, outlook: Outlook) -> None:
+        reason = decline(task, self._memory(), self._me(), outlook.now)
+        if reason is None and not joinable(task, outlook.now):
+            seats = f"{task.active.bit_count()} of {task.params.max_workers} seats taken"
+            reason = f"it takes no more workers: phase {task.phase.name.lower()}, {seats}"
+        if reason is not None:
+            raise Fatal(f"Task {task.address} is not joined: {reason}. Nothing was bonded.", exit_code=DECLINED_EXIT)
+
+    def _tell_declined(self, outlook: Outlook) -> None:
+        if self._charge.role == "requester":
+            return
+        for task in outlook.world.tasks.values():
+            open_to_me = self._charge.address not in task.seats and joinable(task, outlook.now)
+            if open_to_me and (reason := decline(task, self._memory(), self._me(), outlook.now)):
+                self._outside.narrator.declined(task.address, reason)
+
+    # ---- what the hands ask for -------------------------------------------------------------------------------------
+
+    def _terms(self, task: Address) -> Specification | None:
+        return self._memory().terms(terms_of(self.task(task)).key)
+
+    def _proof(self, task: Address) -> tuple[bytes, ...]:
+        specification = self._terms(task)
+        if specification is None or not specification.allowed:
+            return ()
+        allowed = [raw_address(address) for address in specification.allowed]
+        return tuple(merkle_proof(allowed, raw_address(self._charge.address)))
+
+    def _deadline_gas(self, task: Address) -> int:
+        return deadline_gas(self.task(task).count)
+
+    def _refuse_dry_run(
+        self, task: Address, description: Mapping[str, Any], trial: Mapping[str, Any]
+    ) -> str | None:
+        """PROTOCOL 7.7's limits that only a trial can tell: enough validation data, windows longer than the work."""
+        params, samples, trials = self.task(task).params, int(trial["scoring_samples"]), self._charge.trials
+        if samples < trials.min_validation:
+            return f"{samples} samples to score with are fewer than policy.min_validation = {trials.min_validation}"
+        noise = 10_000 * 3 * 2**0.5 * (0.25 / samples) ** 0.5
+        if params.dev_tol < trials.dev_tol_to_noise * noise:
+            return (f"devTol {params.dev_tol} is below the noise of {samples} samples, {noise:.0f} (PROTOCOL 3.3): "
+                    "an honest row could be taken for a lie")
+        specification = self._terms(task)
+        assert specification is not None
+        steps = -(-int(description["train_samples"]) // specification.training.batch_size)
+        needed = steps * specification.training.local_epochs * float(trial["step_seconds"])
+        if params.train_window < trials.min_window_to_step * needed:
+            return (f"its train window of {params.train_window} s is less than {trials.min_window_to_step:g} times the "
+                    f"{needed:.0f} s that training takes here")
+        return None

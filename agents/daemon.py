@@ -1,0 +1,167 @@
+"""The one loop, the same for every role: advance, fold, decide, reconcile, wait (DESIGN 1).
+
+Takes its hands as arguments, so that a simulation can pass others. Must not decide, and must not know a role's duties.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from typing import Protocol
+
+from agents.core.intents import Intent
+from agents.core.reduce import fold
+from agents.core.state import Me, Memory, Now, Outlook, World
+from agents.effects.ports import Clock
+from agents.effects.runner import Runner
+from bfl_events.schema import Record
+from bfl_events.source import Advance
+
+LONGEST_WAIT_S = 1.0       # decisions depend on the clock: look again at least this often
+SHORTEST_WAIT_S = 0.02
+
+Decide = Callable[[World, Memory, Me, Now], tuple[Intent, ...]]
+
+
+class Observer(Protocol):
+    """Who is told what the loop sees; changes nothing."""
+
+    def records(self, records: tuple[Record, ...]) -> None: ...
+    def rewound(self, to: int) -> None: ...
+    def tick(self, outlook: Outlook) -> None: ...
+
+
+class Daemon:
+    """Runs until `finished(outlook)` holds, `stop()` is called, or something fails that only a person can mend."""
+
+    def __init__(
+        self,
+        *,
+        advances: Callable[[], AsyncIterator[Advance]],
+        replay: Callable[[], Iterable[Record]],
+        decide: Decide,
+        me: Callable[[], Me],
+        memory: Callable[[], Memory],
+        runner: Runner,
+        clock: Clock,
+        block_s: float | None,
+        observer: Observer,
+        finished: Callable[[Outlook], bool],
+    ) -> None:
+        """`replay()` yields all logged records. `block_s`: the chain's block time in seconds, None to estimate it."""
+        self._advances, self._replay, self._decide = advances, replay, decide
+        self._me, self._memory, self._runner, self._clock = me, memory, runner, clock
+        self._observer, self._finished = observer, finished
+        self._heads = _Heads(block_s)
+        self._inbox: list[Advance] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._world, self._folded, self._last = World(), 0, (-1, -1)
+        self.outlook: Outlook | None = None
+
+    def stop(self) -> None:
+        """Start nothing new, cancel what runs, and let `run` return."""
+        self._stopping = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something outside changed (an operator's wish): decide again now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """The loop. Raises whatever ended the event source or an effect."""
+        self._refold()
+        listening = asyncio.create_task(self._listen(), name="event source")
+        try:
+            while not self._stopping:
+                if listening.done():
+                    listening.result()
+                    return
+                if self._runner.failure is not None:
+                    raise self._runner.failure
+                if self._take_advances() and self._tick():
+                    return
+                await self._wait(listening)
+        finally:
+            await self._runner.stop()
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+    async def _listen(self) -> None:
+        async for advance in self._advances():
+            self._inbox.append(advance)
+            self._wake.set()
+
+    def _take_advances(self) -> bool:
+        """Fold what has come; False while the log is behind the chain: nobody decides on the past."""
+        inbox, self._inbox = self._inbox, []
+        for advance in inbox:
+            self._heads.see(advance, self._clock.time())
+        rewinds = [advance.rewound_to for advance in inbox if advance.rewound_to is not None]
+        if rewinds:
+            self._observer.rewound(min(rewinds))
+            self._refold()                 # the log already holds all that the inbox says
+        else:
+            self._observer.records(self._fold(record for advance in inbox for record in advance.records))
+        return self._heads.present
+
+    def _refold(self) -> None:
+        self._world, self._folded, self._last = World(), 0, (-1, -1)
+        self._fold(self._replay())
+
+    def _fold(self, records: Iterable[Record]) -> tuple[Record, ...]:
+        fresh = tuple(record for record in records if (record.block, record.log_index) > self._last)
+        if fresh:
+            self._world = fold(self._world, fresh)
+            self._folded += len(fresh)
+            self._last = (fresh[-1].block, fresh[-1].log_index)
+        return fresh
+
+    def _tick(self) -> bool:
+        now = self._heads.now(self._clock.time())
+        wanted = self._decide(self._world, self._memory(), self._me(), now)
+        self._runner.reconcile(wanted)
+        self.outlook = Outlook(self._world, now, wanted, self._folded)
+        self._observer.tick(self.outlook)
+        return self._finished(self.outlook)
+
+    async def _wait(self, listening: asyncio.Task[None]) -> None:
+        """Until an advance, a finished effect, a retry that is due, or the clock's next tick."""
+        retry = self._runner.next_retry()
+        seconds = LONGEST_WAIT_S if retry is None else retry - self._clock.time()
+        timer = asyncio.ensure_future(self._clock.sleep(min(max(seconds, SHORTEST_WAIT_S), LONGEST_WAIT_S)))
+        doors = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._runner.changed)]
+        await asyncio.wait([timer, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (timer, *doors):
+            waiting.cancel()
+        self._wake.clear()
+        self._runner.changed.clear()
+
+
+class _Heads:
+    """The chain's clock: how far it runs ahead of ours, and how long its blocks take."""
+
+    def __init__(self, block_s: float | None) -> None:
+        self._fixed = block_s
+        self._seen: list[tuple[int, int]] = []
+        self._ahead = 0.0
+        self._number = 0
+        self.present = False
+
+    def see(self, advance: Advance, wall: float) -> None:
+        self.present = advance.behind == 0
+        self._number = advance.head.number
+        self._ahead = max(0.0, advance.head.time - wall)
+        if not self._seen or self._seen[-1][0] != advance.head.number:
+            self._seen = [*self._seen[-31:], (advance.head.number, advance.head.time)]
+
+    def now(self, wall: float) -> Now:
+        return Now(wall + self._ahead, self._number, self._block_s())
+
+    def _block_s(self) -> float:
+        (first, began), (last, ended) = self._seen[0], self._seen[-1]
+        if self._fixed is not None or last <= first:
+            return self._fixed or 0.0
+        return max(0.0, (ended - began) / (last - first))

@@ -1,0 +1,131 @@
+"""The loop: it folds each record once, never decides on the past, refolds after a rewind, and ends for a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from random import Random
+
+import pytest
+
+from agents.core.intents import Intent, Outcome, Refund
+from agents.core.state import Me, Memory, Now, Outlook, World
+from agents.daemon import Daemon
+from agents.effects.runner import Runner
+from bfl_events.schema import Record
+from bfl_events.source import Advance, Head
+from tests.core.tasks import me
+from tests.simulation.play import Game
+
+Script = list[Advance | str]
+
+
+def records(workers: int = 3) -> tuple[Record, ...]:
+    game = Game.create(Random(1))
+    game.start(workers)
+    return tuple(game.model.chain.records)
+
+
+def head(number: int) -> Head:
+    return Head(number, bytes(32), 1_700_000_000 + number)
+
+
+class RealClock:
+    def time(self) -> float:
+        return 1_700_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.001))
+
+
+class Bench:
+    """A daemon over scripted advances. `seen` are the worlds that decisions were made on."""
+
+    def __init__(self, advances: list[Advance], log: Iterable[Record] = (), wanted: tuple[Intent, ...] = ()) -> None:
+        self.log = list(log)
+        self.seen: list[tuple[int, int]] = []
+        self.rewinds: list[int] = []
+        self.told: list[Record] = []
+        self.error: Exception | None = None
+        self.runner = Runner(self._perform, lambda *_: None, RealClock(), lambda *_: None, self._give_up)
+        self._advances, self._wanted = advances, wanted
+        self.daemon = Daemon(
+            advances=self._stream, replay=lambda: self.log, decide=self._decide, me=me, memory=Memory,
+            runner=self.runner, clock=RealClock(), block_s=None, observer=self, finished=lambda _: False,
+        )
+
+    async def _stream(self) -> AsyncGenerator[Advance, None]:
+        for advance in self._advances:
+            yield advance
+            await asyncio.sleep(0.005)
+
+    def _decide(self, world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]:
+        self.seen.append((now.head, sum(len(task.members) for task in world.tasks.values())))
+        return self._wanted
+
+    async def _perform(self, intent: Intent) -> Outcome | None:
+        if self.error is not None:
+            raise self.error
+        return None
+
+    async def _give_up(self, intent: Intent) -> None:
+        pass
+
+    def records(self, records: tuple[Record, ...]) -> None:
+        self.told += records
+
+    def rewound(self, to: int) -> None:
+        self.rewinds.append(to)
+
+    def tick(self, outlook: Outlook) -> None:
+        pass
+
+
+async def test_records_are_folded_once_however_often_they_come() -> None:
+    told = records()
+    bench = Bench([Advance(head(1), told), Advance(head(2), told)])
+    await bench.daemon.run()
+    assert bench.seen[-1] == (2, 3)
+    assert bench.told == list(told)
+    assert bench.daemon.outlook is not None
+    assert bench.daemon.outlook.folded == len(told)
+
+
+async def test_nobody_decides_on_the_past() -> None:
+    told = records()
+    bench = Bench([Advance(head(1), told[:2], behind=5), Advance(head(2), told[2:])])
+    await bench.daemon.run()
+    assert {number for number, _ in bench.seen} == {2}
+
+
+async def test_a_rewind_folds_the_log_again() -> None:
+    told = records()
+    bench = Bench([Advance(head(5), told), Advance(head(4), (), rewound_to=3)])
+    bench.log = []
+    await bench.daemon.run()
+    assert bench.rewinds == [3]
+    assert bench.seen[-1] == (4, 0)
+
+
+async def test_a_restart_begins_with_the_log() -> None:
+    bench = Bench([Advance(head(9))], log=records())
+    await bench.daemon.run()
+    assert bench.seen[0] == (9, 3)
+    assert bench.told == []
+
+
+async def test_what_only_a_person_can_mend_ends_the_loop() -> None:
+    bench = Bench([Advance(head(1))] * 50, wanted=(Refund("0x" + "11" * 20, 1),))
+    bench.error = ZeroDivisionError("broken")
+    with pytest.raises(ZeroDivisionError, match="broken"):
+        await bench.daemon.run()
+
+
+async def test_stop_ends_the_loop_and_cancels_what_runs() -> None:
+    bench = Bench([Advance(head(n)) for n in range(1000)], wanted=(Refund("0x" + "11" * 20, 1),))
+    running = asyncio.create_task(bench.daemon.run())
+    while not bench.seen:
+        await asyncio.sleep(0.001)
+    bench.daemon.stop()
+    await asyncio.wait_for(running, 5)
+    assert bench.runner.busy() == ()
