@@ -126,7 +126,7 @@ def question(workers: int, top_k: int, **changes: Any) -> CollateralQuestion:
 def test_the_conservative_bound_is_the_simulations(
     workers: int, top_k: int, detection: int, slashed: float, skipped: float
 ) -> None:
-    """In units of a round's reward: sim_bound.py of the prototype, for a cheat that always opens, or skips if caught."""
+    """In units of a round's reward: sim_bound.py of the prototype, for one that always opens or skips if caught."""
     opens = collateral_bounds(question(workers, top_k, detection_bps=detection, may_skip=False))
     skips = collateral_bounds(question(workers, top_k, detection_bps=detection))
     assert opens.conservative / 1e9 == pytest.approx(slashed, rel=2e-3)

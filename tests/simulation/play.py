@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from bfl_events.commitment import Place, checksum_address, model_commitment, score_commitment
 from bfl_events.rules import CONTROL_LANES, SCORE_MAX, bit, members_of, pack_row, size
@@ -84,7 +84,7 @@ class Game:
     haste: float = 0.9
 
     @classmethod
-    def create(cls, rng: Random, params: Params | None = None, *, reward: int = 30 * 10**18) -> Game:
+    def create(cls, rng: Random, params: Params | None = None, *, reward: int = 30 * 10**18) -> Self:
         chain = ChainModel(seconds_per_block=1)
         factory = FactoryModel(chain, FACTORY, IMPLEMENTATION)
         terms = params if params is not None else default_params(chain.time)

@@ -1,0 +1,1 @@
+"""The parts of `bfl_events.verify`: blocks, evidence from later lines, members' acts, a task's course."""
