@@ -9,7 +9,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 MODULES := contracts/node_modules/.package-lock.json
 READY := .venv/.project $(MODULES)
-CONTRACT_SOURCES := $(shell find contracts/src -name '*.sol' 2>/dev/null)
 
 .PHONY: help demo test check contracts bench setup lock clean
 help:
@@ -32,10 +31,11 @@ check: $(READY)
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	cd contracts && node_modules/.bin/forge fmt --check
+	node contracts/script/export.js --check
 
-contracts: $(READY) $(CONTRACT_SOURCES)
-	@cd contracts && node_modules/.bin/forge build
-	@test ! -f contracts/script/export.py || .venv/bin/python contracts/script/export.py
+contracts: $(READY)
+	cd contracts && node_modules/.bin/forge build
+	node contracts/script/export.js
 
 bench: $(READY)
 	@.venv/bin/python -m pytest tests/benchmarks -s $(ARGS)

@@ -99,7 +99,8 @@ class Agent:
         self.perform, self.chain = hands.perform, outside.chain
         self.address, self.role = charge.address, charge.role
         decide = worker.decide if charge.role == "worker" else requester.decide
-        self._runner = Runner(hands.perform, outside.journal.record, outside.clock, outside.narrator.report, hands.give_up)
+        report = outside.narrator.report
+        self._runner = Runner(hands.perform, outside.journal.record, outside.clock, report, hands.give_up)
         self.daemon = Daemon(
             advances=self._advances, replay=outside.log.records, decide=decide, me=self._me, memory=self._memory,
             runner=self._runner, clock=outside.clock, block_s=charge.block_s, observer=outside.narrator,

@@ -1,0 +1,36 @@
+"""`bfl-agent demo`: a whole task on this machine, with real processes, proven at the end."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents.cli.session import Session
+from agents.demo.attack import Attack
+
+
+class TaskName(StrEnum):
+    DIGITS = "digits"
+    MNIST = "mnist"
+
+
+def demo(
+    ctx: typer.Context,
+    workers: Annotated[int, typer.Option(min=2, max=62, help="Processes that train and score.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=1_000)] = 5,
+    task: Annotated[TaskName, typer.Option(help="mnist needs --data-dir, or downloads it.")] = TaskName.DIGITS,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.", show_default=False)] = None,
+    malicious: Annotated[int, typer.Option(min=0, help="How many of the workers cheat.")] = 0,
+    attack: Annotated[Attack, typer.Option(help="How they cheat.")] = Attack.LABEL_FLIP,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep everything there.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the data's partition.")] = 0,
+) -> None:
+    """Start a chain, a requester and workers on this machine; train, attest, pay; prove it; end everything."""
+    from agents.demo.entry import Wish, demonstrate
+
+    session: Session = ctx.obj
+    wish = Wish(workers, rounds, task.value, data_dir, malicious, attack.value, seed, keep)
+    raise typer.Exit(demonstrate(wish, session))

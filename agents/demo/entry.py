@@ -1,0 +1,104 @@
+"""What `bfl-agent demo` does around the run: checks the wish, makes the directory, hears Ctrl-C, shows the result."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from agents.cli.exits import Exit
+from agents.cli.failures import Failure, usage
+from agents.cli.session import Session
+from agents.demo import summary
+from agents.demo.display import Display
+from agents.demo.plan import Plan
+from agents.demo.run import perform
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The options of the command."""
+
+    workers: int
+    rounds: int
+    task: str
+    data_dir: Path | None
+    malicious: int
+    attack: str
+    seed: int
+    keep: Path | None
+
+
+def demonstrate(wish: Wish, session: Session) -> int:
+    """Run it and return the exit code. Raises Failure."""
+    _check(wish)
+    directory = _directory(wish.keep)
+    plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attack, wish.seed)
+    done = False
+    try:
+        with Display(quiet=session.as_json) as display:
+            display.say(f"bfl-agent {version('bfl-agent')} · demo · 1 requester, {wish.workers} workers, "
+                        f"{wish.rounds} rounds, {wish.task}")
+            outcome = asyncio.run(_interruptible(plan, display))
+        if isinstance(outcome, signal.Signals):
+            done = True
+            session.note(f"\nStopped by {outcome.name}. Nothing is left running.")
+            return 128 + outcome
+        done = bool(outcome["ok"])
+        session.show(outcome, summary.lines(outcome, directory if wish.keep or not done else None))
+        return Exit.OK if done else Exit.ENDED_BADLY
+    finally:
+        if wish.keep is None:
+            _tidy(directory, done, session)
+
+
+async def _interruptible(plan: Plan, display: Display) -> dict[str, Any] | signal.Signals:
+    """The result, or the signal that ended it early."""
+    heard: list[signal.Signals] = []
+    run = asyncio.create_task(perform(plan, display), name="demo")
+
+    def stop(number: signal.Signals) -> None:
+        heard.append(number)
+        run.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in _STOPS:
+        loop.add_signal_handler(number, stop, number)
+    with suppress(asyncio.CancelledError):
+        return await run
+    return heard[0]
+
+
+def _check(wish: Wish) -> None:
+    if wish.malicious >= wish.workers:
+        raise usage(f"{wish.malicious} of {wish.workers} workers would cheat.", "Somebody has to be honest.",
+                    "Ask for more workers, or for fewer cheats.")
+    if wish.task == "mnist" and wish.data_dir is not None and not wish.data_dir.is_dir():
+        raise Failure(f"{wish.data_dir} is no directory.", "MNIST's files are looked for there.",
+                      "Correct --data-dir, or leave it out to download them.", Exit.CONFIGURATION)
+
+
+def _directory(keep: Path | None) -> Path:
+    """A new or empty directory, made now. Raises Failure."""
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="bfl-demo-"))
+    directory = keep.resolve()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise usage(f"{keep} is not empty.", "A demo's results get a directory of their own.", "Name another one.")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _tidy(directory: Path, done: bool, session: Session) -> None:
+    if done:
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        session.note(f"The run's files are kept in {directory}.")

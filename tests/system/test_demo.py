@@ -1,0 +1,165 @@
+"""The main job on real input: `bfl-agent demo` with real processes, its proof checked without believing it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from agents.crypto.keys import load_encryption_keys
+from bfl_events import schema as ev
+from bfl_events.export import read_export
+from bfl_events.schema import Record
+from bfl_events.verify import verify
+from tests.system.demo_process import RunningDemo, running_demo
+from tests.system.recompute import blob, clipped_mean, open_envelope, sha256
+
+pytestmark = pytest.mark.demo
+ROUNDS, WORKERS = 5, 3
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """The demo as `make demo` runs it, kept."""
+    with running_demo(tmp_path_factory.mktemp("honest") / "demo") as demo:
+        assert demo.wait() == 0, demo.told()
+        assert not demo.processes(), "somebody was left running"
+        yield demo
+
+
+def records(demo: RunningDemo) -> list[Record]:
+    return list(read_export(demo.directory / "events.jsonl"))
+
+
+def events(demo: RunningDemo, kind: type[Any]) -> list[Any]:
+    return [record.event for record in records(demo) if isinstance(record.event, kind)]
+
+
+def test_the_result_has_the_promised_shape_and_says_ok(finished: RunningDemo) -> None:
+    result = finished.result()
+    assert result["ok"] is True
+    assert result["task"] == "digits"
+    assert result["restarts"] == 0
+    assert [one["round"] for one in result["rounds"]] == list(range(1, ROUNDS + 1))
+    workers = {one["address"] for one in result["participants"] if one["role"] == "worker"}
+    assert len(workers) == WORKERS
+    for one in result["rounds"]:
+        assert one["attempts"] == 1
+        assert one["penalties"] == []
+        assert set(one["accepted"]) <= workers
+        assert set(one["top"]) <= set(one["accepted"])
+        assert one["seconds"].keys() == workers
+        for spent in one["seconds"].values():
+            assert spent.keys() == {"train", "score", "exchange", "chain", "wait"}
+            assert spent["train"] > 0
+            assert spent["score"] > 0
+            assert spent["exchange"] > 0
+        for name in ("accuracy", "precision", "recall"):
+            assert 0 < one[name] <= 1
+    assert result["final"]["accuracy"] >= 0.95
+    assert result["contract"]["balance_wei_after"] == "0"
+    for one in result["participants"]:
+        assert one["malicious"] is None
+        assert one["slashed_wei"] == "0"
+        assert one["peak_rss_mib"] > 20
+    assert {"createTask", "joinTask", "commitModel", "openModel", "commitScores", "submitScore", "nextRound",
+            "attestFinal", "withdraw"} <= result["gas"].keys()
+    assert result["gas"]["commitModel"]["calls"] == ROUNDS * WORKERS
+
+
+def test_every_worker_reported_the_same_base_in_every_round(finished: RunningDemo) -> None:
+    reported: dict[int, set[bytes]] = {}
+    for event in events(finished, ev.ModelCommitted):
+        reported.setdefault(event.round, set()).add(event.base_hash)
+    assert reported.keys() == set(range(1, ROUNDS + 1))
+    assert all(len(bases) == 1 for bases in reported.values())
+    told = {one["round"]: {bytes.fromhex(one["base_hash"])} for one in finished.result()["rounds"]}
+    assert told == reported
+
+
+def test_the_requesters_file_is_the_attested_model(finished: RunningDemo) -> None:
+    (accepted,) = events(finished, ev.FinalModelAccepted)
+    model = (finished.directory / "model.safetensors").read_bytes()
+    assert hashlib.sha256(model).digest() == accepted.final_hash
+    assert finished.result()["final"]["model_hash"] == accepted.final_hash.hex()
+    assert {event.final_hash for event in events(finished, ev.FinalAttested)} == {accepted.final_hash}
+    (own_copy,) = (finished.directory / "requester" / "results").glob("*.safetensors")
+    assert own_copy.read_bytes() == model
+
+
+def test_what_was_paid_in_was_paid_out(finished: RunningDemo) -> None:
+    (created,) = events(finished, ev.TaskInitialized)
+    paid_in = created.reward + sum(event.collateral for event in events(finished, ev.WorkerJoined))
+    out = sum(event.amount for kind in (ev.Withdrawn, ev.Refunded, ev.Burned) for event in events(finished, kind))
+    assert out == paid_in
+    workers = [one for one in finished.result()["participants"] if one["role"] == "worker"]
+    expected = {one["address"]: created.params.collateral + int(one["earned_wei"]) for one in workers}
+    assert {event.worker: event.amount for event in events(finished, ev.Withdrawn)} == expected
+
+
+def test_the_log_alone_proves_every_number(finished: RunningDemo) -> None:
+    assert verify(records(finished), chain_id=31337) == []
+
+
+def test_every_global_model_follows_from_the_blobs_and_the_agents_keys(finished: RunningDemo) -> None:
+    """Each worker's view on its own: what it can decrypt, averaged by PROTOCOL 5, is what everybody reported."""
+    log = records(finished)
+    joined = {record.event.worker: record.event.index for record in log if isinstance(record.event, ev.WorkerJoined)}
+    (terms,) = events(finished, ev.TaskInitialized)
+    bases = {event.round: event.base_hash for event in events(finished, ev.ModelCommitted)}
+    (final,) = events(finished, ev.FinalModelAccepted)
+    for name in (f"worker-{number}" for number in range(1, WORKERS + 1)):
+        address, keys = identity_of(finished, name)
+        current = blob(finished.directory / "blobs", terms.model_cid)
+        assert sha256(current) == terms.params.model_hash == bases[1]
+        for scored in events(finished, ev.RoundScored):
+            models = opened_by(finished, address, keys, scored.round, joined)
+            accepted = [models[index] for index in sorted(models) if scored.accepted >> index & 1]
+            current = clipped_mean(current, accepted)
+            expected = bases[scored.round + 1] if scored.round < ROUNDS else final.final_hash
+            assert sha256(current) == expected, f"{name}, round {scored.round}"
+
+
+def opened_by(
+    finished: RunningDemo, address: str, keys: Mapping[bytes, RSAPrivateKey], round: int, joined: Mapping[str, int]
+) -> dict[int, bytes]:
+    """All models of a round that this worker can read: n - 1 envelopes, and its own."""
+    found = {}
+    for event in events(finished, ev.ModelSubmitted):
+        if event.round == round:
+            if event.worker == address:
+                pattern = f"worker-*/networks/*/models/{event.model_hash.hex()}.safetensors"
+                model = next(finished.directory.glob(pattern)).read_bytes()
+            else:
+                envelope = blob(finished.directory / "blobs", event.cid)
+                model = open_envelope(envelope, bytes.fromhex(address[2:]), keys)
+            assert sha256(model) == event.model_hash
+            found[joined[event.worker]] = model
+    assert len(found) == WORKERS
+    return found
+
+
+def identity_of(finished: RunningDemo, name: str) -> tuple[str, Mapping[bytes, RSAPrivateKey]]:
+    home = finished.directory / name
+    password = (home / "secrets" / "password").read_text().strip()
+    address = next(one["address"] for one in finished.result()["participants"] if one["name"] == name)
+    return address, load_encryption_keys(home / "keystore" / "encryption", password)
+
+
+def test_each_worker_opened_everybody_elses_model_in_every_round(finished: RunningDemo) -> None:
+    for number in range(1, WORKERS + 1):
+        fetched = {(line["round"], line["sender"]) for line in finished.log(f"worker-{number}")
+                   if line["event"] == "round.model.fetched" and line.get("kind") == 0}
+        assert len(fetched) == ROUNDS * (WORKERS - 1)
+
+
+def test_everything_it_wrote_lies_in_its_directory(finished: RunningDemo) -> None:
+    names = {path.name for path in finished.directory.iterdir()}
+    assert {"result.json", "events.jsonl", "model.safetensors", "blobs", "requester", "worker-1", "worker-2",
+            "worker-3"} <= names
+    for name in ("requester", "worker-1"):
+        assert (finished.directory / name / "logs" / "agent.log").exists()
+        assert (finished.directory / name / "keystore").stat().st_mode & 0o077 == 0

@@ -1,0 +1,102 @@
+"""The demo while its parts are killed, frozen and interrupted: same proof, or a clean end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bfl_events import schema as ev
+from bfl_events.export import read_export
+from tests.system.demo_process import RunningDemo, alive, children, kill, running_demo
+
+pytestmark = pytest.mark.demo
+EVERYBODY = ("requester", "worker-1", "worker-2", "worker-3")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "demo"
+
+
+def proven(demo: RunningDemo) -> None:
+    """It says so, and the log shows no loss: one attempt a round, no penalty, one base for all."""
+    assert demo.wait() == 0, demo.told()
+    result = demo.result()
+    assert result["ok"] is True, result["proof"]
+    assert not demo.processes(), "somebody was left running"
+    events = [record.event for record in read_export(demo.directory / "events.jsonl")]
+    assert not [event for event in events if isinstance(event, ev.WorkerPenalized | ev.DeadlineMissed)]
+    commits = [event for event in events if isinstance(event, ev.ModelCommitted)]
+    for number in range(1, len(result["rounds"]) + 1):
+        assert len({event.base_hash for event in commits if event.round == number}) == 1
+        assert len({event.worker for event in commits if event.round == number}) == 3
+
+
+def test_any_process_may_be_killed_in_the_middle_of_a_round(directory: Path) -> None:
+    with running_demo(directory, "--rounds", "4") as demo:
+        demo.until(lambda: demo.seen("worker-1", "train.started", round=1), "training began")
+        kill(demo.agent("worker-1"))
+        demo.until(lambda: demo.seen("worker-2", "train.started", round=2), "round 2 began")
+        (child,) = children(demo.agent("worker-2"))
+        kill(child)
+        kill(demo.agent("requester"))
+        demo.until(lambda: demo.seen("worker-3", "score.started", round=3), "scoring began in round 3")
+        for pid in [demo.agent(name) for name in EVERYBODY]:
+            kill(pid)
+        proven(demo)
+        restarts = {one["name"]: one["restarts"] for one in demo.result()["participants"]}
+        assert restarts == {"requester": 2, "worker-1": 2, "worker-2": 1, "worker-3": 1}
+        assert demo.result()["restarts"] == 6
+
+
+def test_the_task_ends_while_the_supervisor_is_frozen(directory: Path) -> None:
+    with running_demo(directory, "--rounds", "3") as demo:
+        demo.until(lambda: all(demo.seen(name, "agent.started") for name in EVERYBODY), "all agents ran")
+        demo.process.send_signal(signal.SIGSTOP)
+        demo.until(lambda: all(demo.seen(name, "agent.stopped") for name in EVERYBODY), "the task ended without it")
+        assert len(list((directory / "requester" / "results").glob("*.safetensors"))) == 1
+        assert not (directory / "result.json").exists()
+        demo.process.send_signal(signal.SIGCONT)
+        proven(demo)
+        assert demo.result()["restarts"] == 0
+
+
+@pytest.fixture
+def interrupted_in_round_1(directory: Path) -> Iterator[RunningDemo]:
+    with running_demo(directory) as demo:
+        demo.until(lambda: demo.seen("worker-3", "train.started", round=1), "training began")
+        yield demo
+
+
+def test_ctrl_c_in_the_middle_of_a_round_leaves_nothing_running(interrupted_in_round_1: RunningDemo) -> None:
+    demo = interrupted_in_round_1
+    everybody = demo.everybody()
+    assert len(everybody) >= 1 + 1 + 4 + 3, "the supervisor, the chain, four agents, three learning children"
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.wait(15) == 130
+    assert "Traceback" not in demo.told()
+    assert not [pid for pid in everybody if alive(pid)]
+    assert demo.seen("worker-1", "agent.stopped"), "agents were asked to end, not killed"
+
+
+def test_ctrl_c_during_the_set_up_leaves_nothing_running(directory: Path) -> None:
+    with running_demo(directory) as demo:
+        demo.until((directory / "worker-3" / "config.toml").exists, "homes were made")
+        everybody = demo.everybody()
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.wait(15) == 130
+        assert "Traceback" not in demo.told()
+        assert not [pid for pid in everybody if alive(pid)]
+        assert not demo.processes()
+
+
+def test_nothing_outlives_a_killed_supervisor(directory: Path) -> None:
+    with running_demo(directory) as demo:
+        demo.until(lambda: all(demo.seen(name, "agent.started") for name in EVERYBODY), "all agents ran")
+        everybody = demo.everybody()
+        demo.process.kill()
+        demo.process.wait()
+        demo.gone(everybody)
