@@ -1,0 +1,169 @@
+"""From a chain that may reorganise, behind endpoints that may fail, to an ordered stream of advances.
+
+Owns the waiting: the doorbell and the poll behind it, retries, and which trouble is reported, waited out or raised.
+Decides nothing about tasks and never sends anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
+
+from bfl_events.decode import DecodeError, EventTable
+from bfl_events.doorbell import listen
+from bfl_events.follower import Advance, Follower, Head, Still
+from bfl_events.lineage import PATIENCE_S, Lagging
+from bfl_events.log import EventLog
+from bfl_events.rpc import RpcRefused, Unavailable, WrongChain
+from bfl_events.schema import Address, TaskCreated
+from bfl_events.view import Contradiction, Reads, Torn, View
+
+__all__ = ["Advance", "EventSource", "Head", "Reads"]
+
+_TRIES_BEFORE_FATAL: Final = 3
+_TRIES_BEFORE_BLAME: Final = 5
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 2.0
+_ECHO_S: Final = 0.2
+"""A ring that brought nothing: the bell's node may be ahead of the endpoint, so look again this soon."""
+
+
+class EventSource:
+    """Follows the factory and those of its tasks that `follow` wants, from the log's first block on.
+
+    `ws_urls` only ring. `poll_s`: seconds between looks without a ring. `chunk`: most blocks a pass. `patience_s`:
+    how long a missing block counts as a lag. `on_trouble` hears once about each new trouble, `on_recovered` when it
+    is over. `clock` gives seconds; None is the event loop's, so that a virtual loop needs nothing else.
+    """
+
+    def __init__(
+        self,
+        rpc: Reads,
+        log: EventLog,
+        *,
+        factory: Address,
+        start_block: int,
+        follow: Callable[[TaskCreated], bool],
+        ws_urls: Sequence[str] = (),
+        poll_s: float = 2.0,
+        chunk: int = 2000,
+        patience_s: float = PATIENCE_S,
+        on_trouble: Callable[[str], None] = lambda _: None,
+        on_recovered: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] | None = None,
+        events: EventTable | None = None,
+    ) -> None:
+        identity = log.identity
+        if (identity.factory, identity.start_block) != (factory, start_block):
+            raise ValueError(f"the log is of factory {identity.factory} from block {identity.start_block}")
+        self._rpc, self._chain_id, self._events = rpc, identity.chain_id, events
+        self._ws_urls, self._poll_s, self._clock = tuple(ws_urls), poll_s, clock
+        self._on_trouble, self._on_recovered = on_trouble, on_recovered
+        self._follower = Follower(rpc, log, follow=follow, chunk=chunk, patience_s=patience_s, now=self._now)
+        self._bell = asyncio.Event()
+        self._same_chain = False
+        self._trouble: str | None = None
+        self._setbacks = 0
+        self._undecodable: tuple[str, int] = ("", 0)
+
+    def ring(self) -> None:
+        """Look now: somebody knows that something happened."""
+        self._bell.set()
+
+    async def advances(self) -> AsyncGenerator[Advance, None]:
+        """The stream, without an end. Use it inside `contextlib.aclosing`.
+
+        Trouble that may pass is reported and waited out. Raises WrongChain, WrongContract, LogError, and DecodeError
+        if no endpoint gives a log that this version of the contract can have written.
+        """
+        self._follower.announced = False
+        bells = [asyncio.create_task(listen(url, self.ring)) for url in self._ws_urls]
+        try:
+            while True:
+                rung = self._bell.is_set()
+                self._bell.clear()
+                match await self._look():
+                    case Advance() as advance:
+                        yield advance
+                    case Still.MORE:
+                        continue
+                    case Still.NOTHING | Lagging():
+                        await self._wait(min(self._poll_s, _ECHO_S) if rung else self._poll_s)
+                    case None:
+                        pause = _FIRST_PAUSE_S * 2.0 ** min(self._setbacks, 10)
+                        await asyncio.sleep(min(pause, _LONGEST_PAUSE_S))
+        finally:
+            for bell in bells:
+                bell.cancel()
+            await asyncio.gather(*bells, return_exceptions=True)
+
+    async def _look(self) -> Advance | Lagging | Still | None:
+        """One pass through the endpoint that is best now; None: it came to nothing, try again soon."""
+        view = View(self._rpc, self._rpc.current, self._events)
+        try:
+            await self._check_chain(view)
+            outcome = await self._follower.look(view)
+        except Unavailable as error:
+            self._setbacks += 1
+            self._troubled(str(error))
+        except Torn as error:
+            self._setback(view, error)   # the chain moves: no trouble, unless it never ends
+        except RpcRefused as error:
+            self._troubled(f"{self._rpc.name(view.endpoint)} refused to answer: {error}")
+            self._setback(view, error)
+        except (Contradiction, DecodeError) as error:
+            self._raise_if_all_agree(view, error)
+            self._troubled(f"{self._rpc.name(view.endpoint)} cannot be believed: {error}")
+            self._setbacks += 1
+            self._rpc.blame(view.endpoint, str(error))
+        else:
+            self._settle(view, outcome)
+            return outcome
+        return None
+
+    def _settle(self, view: View, outcome: Advance | Lagging | Still) -> None:
+        self._setbacks = 0
+        if isinstance(outcome, Lagging):
+            self._troubled(f"{self._rpc.name(view.endpoint)} lags: {outcome.why}")
+            return
+        self._undecodable = ("", 0)
+        if self._trouble is not None and outcome is not Still.MORE:
+            self._trouble = None
+            self._on_recovered()
+
+    def _setback(self, view: View, error: Exception) -> None:
+        self._setbacks += 1
+        if self._setbacks % _TRIES_BEFORE_BLAME == 0:
+            self._troubled(f"{self._rpc.name(view.endpoint)} does not come to rest: {error}")
+            self._rpc.blame(view.endpoint, str(error))
+
+    def _raise_if_all_agree(self, view: View, error: Contradiction | DecodeError) -> None:
+        if isinstance(error, DecodeError):
+            said, tries = self._undecodable
+            self._undecodable = (str(error), tries + 1 if said == str(error) else 1)
+            if self._undecodable[1] >= _TRIES_BEFORE_FATAL and not self._rpc.others(view.endpoint):
+                raise error
+
+    def _troubled(self, why: str) -> None:
+        if why != self._trouble:
+            self._trouble = why
+            self._on_trouble(why)
+
+    async def _check_chain(self, view: View) -> None:
+        if self._same_chain:
+            return
+        got = await view.chain_id()
+        if got != self._chain_id:
+            raise WrongChain(self._rpc.name(view.endpoint), self._chain_id, got)
+        self._same_chain = True
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() if self._clock is None else self._clock()

@@ -1,0 +1,183 @@
+"""What one endpoint says about blocks and logs, checked for form and against itself.
+
+Owns the reading of headers and logs from a single endpoint, so that one pass never mixes two chains. Does not judge
+whether the endpoint is on our chain (`lineage`), nor keep anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from bfl_events.decode import DecodeError, EventTable, RawLog, any_bytes, decode_log, fixed_bytes, quantity
+from bfl_events.keccak import keccak256
+from bfl_events.schema import Address, Record
+
+ADDRESSES_A_CALL: Final = 200
+_DECODED_AT_ONCE: Final = 200
+
+
+class Contradiction(Exception):
+    """The endpoint contradicts itself or the form of its answers: it must not be believed."""
+
+
+class Torn(Exception):
+    """The chain moved while it was read: take the pass again."""
+
+
+class Reads(Protocol):
+    """What the source needs of `rpc.Rpc`; endpoints are places in its list. A simulation passes its own."""
+
+    @property
+    def current(self) -> int: ...
+    def name(self, endpoint: int) -> str: ...
+    def others(self, endpoint: int) -> Sequence[int]: ...
+    def blame(self, endpoint: int, why: str) -> None: ...
+    async def call_on(self, endpoint: int, method: str, *params: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A block's header; `time` in seconds, `bloom` the 256 bytes that say which addresses may have logged."""
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: int
+    bloom: bytes
+
+    def may_hold_logs_of(self, addresses: Sequence[Address]) -> bool:
+        """False only if none of the addresses logged anything in this block (yellow paper, 4.3.1)."""
+        bits = int.from_bytes(self.bloom, "big")
+        return any(bits & mask == mask for mask in map(_bloom_mask, addresses))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Blocks `first` to `last`, both included; `end` is the header of the last."""
+
+    first: int
+    end: Header
+
+
+class View:
+    """One endpoint's answers. Methods raise what `Reads.call_on` raises, and Contradiction."""
+
+    def __init__(self, rpc: Reads, endpoint: int, events: EventTable | None = None) -> None:
+        self._rpc, self.endpoint, self._events = rpc, endpoint, events
+
+    async def chain_id(self) -> int:
+        """The chain it serves."""
+        try:
+            return quantity(await self._ask("eth_chainId"))
+        except ValueError as error:
+            raise Contradiction(f"its chain id is none: {error}") from None
+
+    async def latest(self) -> Header:
+        """The newest block."""
+        header = _header(await self._ask("eth_getBlockByNumber", "latest", False))
+        if header is None:
+            raise Contradiction("it has no latest block")
+        return header
+
+    async def header(self, number: int) -> Header | None:
+        """The block at a height, None if there is none."""
+        header = _header(await self._ask("eth_getBlockByNumber", hex(number), False))
+        if header is not None and header.number != number:
+            raise Contradiction(f"asked for block {number} it sent block {header.number}")
+        return header
+
+    async def hash(self, number: int) -> bytes | None:
+        """The hash of the block at a height, None if there is none."""
+        header = await self.header(number)
+        return None if header is None else header.hash
+
+    async def logs(self, where: Span | Header, addresses: Sequence[Address]) -> list[RawLog]:
+        """The raw logs of these contracts in a span, or in exactly one block, as the endpoint sends them."""
+        if isinstance(where, Header):
+            place = {"blockHash": "0x" + where.hash.hex()}
+        else:
+            place = {"fromBlock": hex(where.first), "toBlock": hex(where.end.number)}
+        found: list[RawLog] = []
+        for start in range(0, len(addresses), ADDRESSES_A_CALL):
+            answer = await self._ask("eth_getLogs", {**place, "address": addresses[start:start + ADDRESSES_A_CALL]})
+            if not isinstance(answer, list) or not all(isinstance(log, dict) for log in answer):
+                raise Contradiction("its logs are not a list of logs")
+            found += answer
+        return found
+
+    async def decoded(
+        self, raws: Sequence[RawLog], where: Span | Header, addresses: Sequence[Address]
+    ) -> list[Record]:
+        """The records of raw logs, in order, each with its block's time. Raises DecodeError, Torn, Contradiction."""
+        times = {} if isinstance(where, Header) else await self._missing_times(raws)
+        records = []
+        for n, raw in enumerate(raws):
+            if n % _DECODED_AT_ONCE == _DECODED_AT_ONCE - 1:
+                await asyncio.sleep(0)   # 70 us a log: let others run
+            time = where.time if isinstance(where, Header) else times.get(raw.get("blockNumber"))
+            records.append(decode_log(raw, time, self._events))
+        records.sort(key=lambda record: (record.block, record.log_index))
+        _check(records, where, frozenset(addresses))
+        return records
+
+    async def _missing_times(self, raws: Sequence[RawLog]) -> dict[Any, int]:
+        """Times of the blocks whose logs come without, as older nodes send them."""
+        lacking = {raw.get("blockNumber"): raw for raw in raws if raw.get("blockTimestamp") is None}
+        times = {}
+        for text, raw in lacking.items():
+            try:
+                header, claimed = await self.header(quantity(text)), fixed_bytes(raw.get("blockHash"), 32)
+            except ValueError as error:
+                raise DecodeError(str(error), text, raw.get("logIndex")) from None
+            if header is None or header.hash != claimed:
+                raise Torn(f"block {text} was replaced")
+            times[text] = header.time
+        return times
+
+    async def _ask(self, method: str, *params: Any) -> Any:
+        return await self._rpc.call_on(self.endpoint, method, *params)
+
+
+def _header(raw: object) -> Header | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping):
+        raise Contradiction("its block is not a block")
+    try:
+        return Header(
+            number=quantity(raw["number"]),
+            hash=fixed_bytes(raw["hash"], 32),
+            parent=fixed_bytes(raw["parentHash"], 32),
+            time=quantity(raw["timestamp"]),
+            bloom=any_bytes(raw.get("logsBloom") or "0x" + "ff" * 256),
+        )
+    except (KeyError, ValueError) as error:
+        raise Contradiction(f"its block has no usable {error}") from None
+
+
+def _check(records: Sequence[Record], where: Span | Header, addresses: frozenset[Address]) -> None:
+    """Only what was asked for, each place once, one hash per height; Torn if the end is not the one we know."""
+    end = where if isinstance(where, Header) else where.end
+    first = end.number if isinstance(where, Header) else where.first
+    place, hashes = (-1, -1), {end.number: end.hash}
+    for record in records:
+        if not first <= record.block <= end.number or record.emitter not in addresses:
+            raise Contradiction(f"it sent a log of {record.emitter} in block {record.block}, which nobody asked for")
+        if (record.block, record.log_index) == place:
+            raise Contradiction(f"it sent log {record.log_index} of block {record.block} twice")
+        if hashes.setdefault(record.block, record.block_hash) != record.block_hash:
+            raise Torn(f"block {record.block} was replaced")
+        place = (record.block, record.log_index)
+
+
+@lru_cache(maxsize=8192)
+def _bloom_mask(address: Address) -> int:
+    """The three bits that a log of this address sets."""
+    digest, mask = keccak256(bytes.fromhex(address[2:])), 0
+    for place in (0, 2, 4):
+        mask |= 1 << (int.from_bytes(digest[place:place + 2], "big") & 2047)
+    return mask
