@@ -1,0 +1,60 @@
+"""Runs `bfl-agent` in this process, as the console script does, and keeps what it printed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.cli.app import invoke
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody at a terminal that is none, with a home directory."""
+
+    home: Path
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Answer:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            code = invoke([*arguments, "--home", str(self.home)])
+        return Answer(code, out.getvalue(), err.getvalue())
+
+    def ok(self, *arguments: str, stdin: str = "") -> Any:
+        """The JSON result of a command that must succeed."""
+        answer = self(*arguments, "--json", stdin=stdin)
+        assert answer.code == 0, answer.err
+        return answer.json
+
+    def files(self) -> dict[str, bytes]:
+        """Everything in the home, to see that a refused command changed nothing."""
+        return {
+            str(path.relative_to(self.home)): path.read_bytes()
+            for path in sorted(self.home.rglob("*"))
+            if path.is_file()
+        }
