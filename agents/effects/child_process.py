@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 MAX_LINE_BYTES = 4 << 20
 MAX_WAITING_LINES = 10_000
@@ -65,8 +65,8 @@ class ChildProcess:
 
     def write(self, message: Mapping[str, Any]) -> None:
         """Raises ChildEnded."""
-        stdin = self._transport.get_pipe_transport(0)
-        if not self.alive or not isinstance(stdin, asyncio.WriteTransport) or stdin.is_closing():
+        stdin = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(0))   # uvloop's is no subclass
+        if not self.alive or stdin is None or stdin.is_closing():
             raise ChildEnded(self._obituary())
         stdin.write(json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n")
 
