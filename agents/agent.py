@@ -34,6 +34,7 @@ from bfl_events.source import Advance, EventSource
 from bfl_events.state import TaskState
 
 LEAVE = "wish:leave:"
+OPERATORS_MATTERS = ("terms:", "dry-run:")        # refusals that new settings, data or plug-ins can turn around
 DECLINED_EXIT = 23
 NOT_FOUND_EXIT = 10
 
@@ -90,6 +91,7 @@ class Agent:
 
     def __init__(self, charge: Charge, outside: Outside, workshop: Workshop) -> None:
         self._charge, self._outside = charge, outside
+        outside.journal.forget_refusals(OPERATORS_MATTERS)
         hands = Hands(
             chain=outside.chain, exchange=outside.exchange, files=outside.files, seals=outside.seals,
             joining=Joining(charge.payout, outside.newest_key, self._proof), workshop=workshop, learner=outside.learner,

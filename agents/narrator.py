@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.core import intents as i
 from agents.core.state import Outlook
-from agents.effects.ports import Rejected
+from agents.effects.ports import Rejected, Transient
 from agents.health import Health
 from agents.metrics import Metrics
 from agents.telemetry import Log, Marker
@@ -57,6 +57,12 @@ LOGGED: Mapping[type[ev.Event], Marker] = {
     ev.Burned: Marker.LEDGER_BURNED,
 }
 NAMED = ("round", "attempt", "sender", "kind")
+PROVES: Mapping[type[i.Intent], tuple[str, ...]] = {
+    i.FetchModel: ("store", "disk"), i.PublishModel: ("store",), i.PublishCopy: ("store",),
+    i.LoadTerms: ("store", "disk"),
+    i.TrainModel: ("learning", "disk"), i.ScoreModels: ("learning",), i.AggregateModels: ("learning", "disk"),
+}
+BROKEN = {"store": Marker.STORE_UNREACHABLE, "learning": Marker.CHILD_ENDED}
 TOLD = ("round", "attempt", "worker", "phase", "deadline", "amount", "reason", "strikes", "voids", "votes")
 TRANSACTION = {
     "sent": Marker.TX_SENT, "replaced": Marker.TX_REPLACED, "mined": Marker.TX_CONFIRMED, "buried": Marker.TX_CONFIRMED,
@@ -107,8 +113,13 @@ class Narrator:
             case i.RowReady(_, reasons, seconds):
                 fields |= {"seconds": seconds, "zeros": [f"{index}: {reason}" for index, reason in reasons]}
         self.log.info(FINISHED.get(type(intent), Marker.INTENT_FINISHED), **fields)
+        for part in PROVES.get(type(intent), ()):
+            if self.health.well(part):
+                self.log.info(Marker.STORE_RECOVERED if part == "store" else Marker.CHILD_STARTED, part=part)
 
     def _failed(self, error: i.Outcome | BaseException | None, fields: dict[str, Any]) -> None:
+        if isinstance(error, Transient) and error.part and self.health.trouble(error.part, str(error)):
+            self.log.warning(BROKEN.get(error.part, Marker.INTENT_RETRIED), part=error.part, reason=str(error))
         kind = "rejected" if isinstance(error, Rejected) else "transient"
         self.metrics.errors.labels(kind).inc()
         if isinstance(error, Rejected):

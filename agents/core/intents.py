@@ -67,12 +67,11 @@ class AggregateModels:
     round: int
     base_hash: bytes
     models: tuple[tuple[int, bytes], ...]
-    again: bool = False
 
     @property
     def key(self) -> str:
         parts = [f"{index}-{digest.hex()}" for index, digest in self.models]
-        return _key("aggregate", self.task, self.round, self.base_hash, *parts, *(["again"] if self.again else []))
+        return _key("aggregate", self.task, self.round, self.base_hash, *parts)
 
 
 @dataclass(frozen=True, slots=True)

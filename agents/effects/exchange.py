@@ -18,7 +18,7 @@ from agents.crypto.envelope import Context, EnvelopeError, max_envelope_bytes, o
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Blobs, Transient
 from agents.effects.seals import raw_address
-from agents.storage.store import BlobTooLarge, InvalidCid, StorageError
+from agents.storage.store import BlobCorrupt, BlobMissing, BlobTooLarge, InvalidCid, StorageError
 from bfl_events.schema import Address
 
 Recipients = tuple[tuple[Address, bytes], ...]
@@ -82,13 +82,17 @@ class Exchange:
         return Published(cid, size)
 
     async def read_public(self, cid: bytes, sha256: bytes, max_bytes: int) -> Path | Refused:
-        """Public bytes (specification, initial model, validation set) to a scratch file that the caller removes."""
+        """Public bytes (specification, initial model, validation set) to a scratch file that the caller removes.
+
+        What has the right hash is pinned here too: every member keeps it available for the others (PROTOCOL 8).
+        """
         out = self._scratch()
         try:
             size = await self._get(cid, out, max_bytes)
         except (BlobTooLarge, InvalidCid) as error:
             return Refused(str(error))
         if await asyncio.to_thread(_sha256, out) == sha256:
+            await self._pin(cid)
             return out
         out.unlink()
         return Refused(f"the {size} bytes at its CID do not have the hash on chain, {sha256.hex()}")
@@ -99,7 +103,7 @@ class Exchange:
             try:
                 await self._blobs.unpin(cid)
             except StorageError as error:
-                raise Transient(str(error)) from error
+                raise _trouble(error) from error
         for model_hash in models:
             self._files.remove(model_hash)
 
@@ -115,13 +119,25 @@ class Exchange:
         except (BlobTooLarge, InvalidCid):
             raise
         except StorageError as error:
-            raise Transient(str(error)) from error
+            raise _trouble(error) from error
 
     async def _put(self, path: Path) -> bytes:
         try:
             return await self._blobs.put(path)
         except StorageError as error:
-            raise Transient(str(error)) from error
+            raise _trouble(error) from error
+
+    async def _pin(self, cid: bytes) -> None:
+        try:
+            await self._blobs.pin(cid)
+        except StorageError as error:
+            raise _trouble(error) from error
+
+
+def _trouble(error: StorageError) -> Transient:
+    """A blob that is not there yet is nobody's fault; a store that does not answer is worth an operator's look."""
+    missing = isinstance(error, BlobMissing | BlobCorrupt)
+    return Transient(str(error), part="" if missing else "store")
 
 
 def _sha256(path: Path) -> bytes:

@@ -62,9 +62,11 @@ class Hands:
         """Do it. Returns work's outcome; None for a transaction that is mined. Raises Transient, Rejected, Fatal."""
         try:
             return await self._work(intent)
+        except OSError as error:
+            raise Transient(f"{error}; free disk space, or mend the folder's permissions", part="disk") from error
         except LearnerFailed as error:
             if error.kind in ("internal", "disk"):
-                raise Transient(f"learning: {error}") from error
+                raise Transient(f"learning: {error}. {error.advice}", part="learning") from error
             raise Fatal(f"learning failed ({error.kind}): {error}. {error.advice}", exit_code=20) from error
 
     async def _work(self, intent: i.Intent) -> i.Outcome | None:

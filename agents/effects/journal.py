@@ -62,6 +62,13 @@ class Journal:
         self._outcomes.pop(key, None)
         self._outcomes[key] = outcome
 
+    def forget_refusals(self, prefixes: tuple[str, ...]) -> None:
+        """Drop the refusals under these key prefixes: the operator may have mended their cause before this start."""
+        for key in [key for key, outcome in self._outcomes.items() if isinstance(outcome, Refused)]:
+            if key.startswith(prefixes):
+                self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
+                del self._outcomes[key]
+
     def close(self) -> None:
         self._database.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -15,11 +14,16 @@ class ModelFiles:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._held = {bytes.fromhex(path.stem) for path in folder.glob("*" + SUFFIX) if len(path.stem) == 64}
+        self._changed = -1
+        self._held: frozenset[bytes] = frozenset()
 
     def held(self) -> frozenset[bytes]:
-        """Hashes of all models at hand."""
-        return frozenset(self._held)
+        """Hashes of all models at hand; looks again when the folder has changed, whoever changed it."""
+        if (changed := self._folder.stat().st_mtime_ns) != self._changed:
+            names = (path.stem for path in self._folder.glob("*" + SUFFIX))
+            self._held = frozenset(bytes.fromhex(name) for name in names if len(name) == 64)
+            self._changed = changed
+        return self._held
 
     def path(self, model_hash: bytes) -> Path:
         return self._folder / (model_hash.hex() + SUFFIX)
@@ -29,20 +33,9 @@ class ModelFiles:
         with source.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(source, self.path(model_hash))
-        self._held.add(model_hash)
+        self._changed = -1
 
     def remove(self, model_hash: bytes) -> None:
         """Forget a model; without effect if it is not there."""
         self.path(model_hash).unlink(missing_ok=True)
-        self._held.discard(model_hash)
-
-    def is_intact(self, model_hash: bytes) -> bool:
-        """Whether the bytes on disk still have this hash; a file that does not is removed."""
-        try:
-            with self.path(model_hash).open("rb") as stream:
-                intact = hashlib.file_digest(stream, "sha256").digest() == model_hash
-        except FileNotFoundError:
-            intact = False
-        if not intact:
-            self.remove(model_hash)
-        return intact
+        self._changed = -1

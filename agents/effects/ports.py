@@ -14,7 +14,14 @@ from bfl_events.schema import Address
 
 
 class Transient(Exception):
-    """The world did not answer: the same act may succeed later. Retried with back-off."""
+    """The world did not answer: the same act may succeed later. Retried with back-off.
+
+    `part` names what does not work ("store", "learning", "disk"), for health; empty where nothing is broken.
+    """
+
+    def __init__(self, message: str, *, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class Rejected(Exception):
@@ -74,6 +81,7 @@ class Blobs(Protocol):
 
     async def put(self, path: Path) -> bytes: ...
     async def get(self, cid: bytes, out: Path, *, max_bytes: int) -> int: ...
+    async def pin(self, cid: bytes) -> None: ...
     async def unpin(self, cid: bytes) -> None: ...
 
 

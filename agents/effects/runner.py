@@ -49,10 +49,10 @@ class Runner:
     def reconcile(self, wanted: Iterable[Intent]) -> None:
         """Start what is wanted and neither runs nor rests; cancel what runs and is no longer wanted."""
         by_key = {intent.key: intent for intent in wanted}
-        for key in self._running.keys() - by_key.keys() - self._unwanted:
+        for key in [key for key in self._running if key not in by_key and key not in self._unwanted]:
             self._unwanted.add(key)            # once: whoever is cancelled may need a moment to end well
             self._running[key].cancel()
-        for key in self._resting.keys() - by_key.keys():
+        for key in [key for key in self._resting if key not in by_key]:
             del self._resting[key]
         now = self._clock.time()
         for key, intent in by_key.items():
