@@ -38,6 +38,8 @@ def start_of(task: TaskState, memory: Memory, round: int) -> bytes | None:
     for done in range(1, round):
         digest = _next_model(task, memory, done, digest)
         voted = agreed_start(task, done + 1)
+        if voted is None and digest is None:
+            voted = confirmed_start(task, done + 1)
         if voted is not None and voted in memory.models:
             digest = voted
     return digest
@@ -55,21 +57,27 @@ def _next_model(task: TaskState, memory: Memory, round: int, start: bytes | None
 
 
 def agreed_start(task: TaskState, round: int) -> bytes | None:
-    """H_r, the base hash in the last commitments of most of the roster, else what two checkpoints agree on.
+    """H_r, the base hash in the last commitments of most of the roster; None while there is no such hash.
 
     For the round after the last: the final hash that most of the active attested.
     """
     if round > task.params.rounds:
         return task.final_hash if task.final_hash != ZERO_HASH else None
     attempt = last_attempt(task, round)
-    voted = majority_base(attempt) if attempt is not None else None
-    if voted is not None:
-        return voted
-    senders: dict[bytes, set[Address]] = {}
+    return majority_base(attempt) if attempt is not None else None
+
+
+def confirmed_start(task: TaskState, round: int) -> bytes | None:
+    """What two members confirm as G(round - 1), by offering it or building on it; for those who cannot compute it."""
+    members: dict[bytes, set[Address]] = {}
     for notice in task.notices:
-        if notice.kind == CHECKPOINT and notice.round == round:
-            senders.setdefault(notice.ref, set()).add(notice.sender)
-    return next((ref for ref, who in senders.items() if len(who) >= 2), None)
+        if notice.kind in (CHECKPOINT, HERE_MODEL) and notice.round == round:
+            members.setdefault(notice.ref, set()).add(notice.sender)
+    attempt = last_attempt(task, round)
+    for index, commit in (attempt.commits if attempt is not None else {}).items():
+        if commit.base_hash in members:
+            members[commit.base_hash].add(task.member(index).account)
+    return next((ref for ref, who in members.items() if len(who) >= 2), None)
 
 
 def obtain_start(task: TaskState, memory: Memory, me: Me, now: Now, round: int) -> Iterator[Intent]:
@@ -77,6 +85,8 @@ def obtain_start(task: TaskState, memory: Memory, me: Me, now: Now, round: int) 
     agreed = agreed_start(task, round)
     attempt = settled_attempt(task, round - 1)
     newcomer = attempt is not None and not attempt.roster >> task.seats[me.address] & 1
+    if agreed is None and newcomer:
+        agreed = confirmed_start(task, round)
     previous = start_of(task, memory, round - 1) if round > 1 else None
     if attempt is not None and not newcomer and previous is not None and previous in memory.models:
         models = accepted_models(attempt)

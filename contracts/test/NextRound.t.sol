@@ -173,8 +173,29 @@ contract NextRoundTest is TaskTest {
         task.withdraw(worker(2));
     }
 
-    // ▲ 2.1.4: a dropped worker answers for its invalid model
-    function test_theDroppedDoNotEscapeTheirGuilt() public {
+    // ▲ 2.1.4 a: guilt is not escaped by falling out
+    function test_aDroppedWorkerIsSlashedForItsInvalidModel() public {
+        terms.maxMiss = 2;
+        begin(7);
+        quality[6] = 0;
+        commitAll(7);
+        miss();
+        commitAll(8 + 16 + 32 + 64);
+        playTo(IFLTask.Phase.Score);
+        scoreAll(8 + 16 + 32);
+        miss();
+        vm.assertEq(task.dropped(), 64, "its second miss, the first of the others");
+        scoreAll(7);
+        playTo(IFLTask.Phase.Settle);
+        vm.expectEmit(address(task));
+        emit IFLTask.WorkerRemoved(1, worker(6), 10, COLLATERAL / 2);
+        task.nextRound();
+        vm.assertEq(credit(6), COLLATERAL / 2);
+        vm.assertEq(task.workers(6).strikes, 1);
+    }
+
+    // ▲ 4.2: the evidence is a majority of the roster, the dropped included
+    function test_withTheMajorityDroppedThereIsNoEvidence() public {
         terms.maxMiss = 1;
         begin(5);
         quality[4] = 0;
@@ -186,31 +207,7 @@ contract NextRoundTest is TaskTest {
         playTo(IFLTask.Phase.Settle);
         vm.assertEq(task.roster(), 31);
         task.nextRound();
-        // two zeros are no majority of a roster of five: the dropped took their readings with them
         vm.assertEq(credit(4), COLLATERAL);
-    }
-
-    function test_aDroppedWorkerWithAnInvalidModelIsSlashed() public {
-        terms.maxMiss = 1;
-        begin(7);
-        quality[6] = 0;
-        commitAll(all(7));
-        openAll(all(7));
-        scoreAll(all(7));
-        revealAll(7);
-        miss();
-        assertPhase(IFLTask.Phase.Train);
-        vm.assertEq(credit(6), COLLATERAL, "three zeros are no majority of seven");
-
-        setUp();
-        terms.maxMiss = 1;
-        begin(7);
-        quality[6] = 0;
-        commitAll(all(7));
-        openAll(all(7));
-        scoreAll(1);
-        miss();
-        assertPhase(IFLTask.Phase.Expired);
     }
 
     // ▲ 2.1.4 a

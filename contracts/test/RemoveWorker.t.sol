@@ -140,6 +140,7 @@ contract RemoveWorkerTest is TaskTest {
         scoreAll(7);
         revealAll(7);
         task.nextRound();
+        vm.assertEq(task.excused(), 0);
         vm.assertEq(task.active(), 7);
         vm.assertEq(credit(3), COLLATERAL);
         vm.assertEq(bond(3), 0);

@@ -10,6 +10,7 @@ from agents.core.global_model import (
     HERE_MODEL,
     NEED_MODEL,
     agreed_start,
+    confirmed_start,
     obtain_start,
     start_of,
 )
@@ -96,6 +97,20 @@ def test_a_differing_majority_is_asked_for_its_bytes() -> None:
 def test_a_late_joiner_trusts_a_checkpoint_only_from_two() -> None:
     one = LoggedNotice(CHECKPOINT, 2, account(0), "0x" + "00" * 20, G1, b"cid0", at(20))
     two = replace(one, sender=account(2), cid=b"cid2", at=at(21))
-    assert agreed_start(second_round(None, one), 2) is None
-    assert agreed_start(second_round(None, one, one), 2) is None
-    assert agreed_start(second_round(None, one, two), 2) == G1
+    assert confirmed_start(second_round(None, one), 2) is None
+    assert confirmed_start(second_round(None, one, one), 2) is None
+    assert confirmed_start(second_round(None, one, two), 2) == G1
+
+
+def test_one_checkpoint_counts_with_another_member_that_builds_on_it() -> None:
+    one = LoggedNotice(CHECKPOINT, 2, account(0), "0x" + "00" * 20, G1, b"cid0", at(20))
+    assert confirmed_start(second_round({0: G1}, one), 2) is None
+    assert confirmed_start(second_round({2: G1}, one), 2) == G1
+    assert confirmed_start(second_round({2: OTHER}, one), 2) is None
+
+
+def test_two_liars_do_not_talk_a_member_out_of_its_own_model() -> None:
+    one = LoggedNotice(CHECKPOINT, 2, account(0), "0x" + "00" * 20, OTHER, b"cid0", at(20))
+    state = second_round(None, one, replace(one, sender=account(2), at=at(21)))
+    outcomes: dict[str, Outcome] = {AGGREGATE.key: ModelReady(G1)}
+    assert start_of(state, memory(G1, OTHER, outcomes=outcomes), 2) == G1
