@@ -38,7 +38,7 @@ contracts: $(READY)
 	node contracts/script/export.js
 
 bench: $(READY)
-	@.venv/bin/python -m pytest tests/benchmarks -s $(ARGS)
+	@for file in tests/benchmarks/*.py; do .venv/bin/python -m tests.benchmarks.$$(basename $$file .py) $(ARGS) || exit 1; done
 
 setup: $(READY)
 
