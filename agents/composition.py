@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -35,6 +34,7 @@ from agents.effects.outbox import Outbox
 from agents.effects.ports import Fatal, Learner, Transient
 from agents.effects.seals import AccountSeals
 from agents.effects.signer import AccountSigner
+from agents.effects.wall_clock import WallClock
 from agents.health import Health, serve_http
 from agents.home import NetworkHome
 from agents.identity import choose, password
@@ -55,16 +55,6 @@ from bfl_events.source import EventSource
 
 LOCKED_EXIT, CONFIGURATION_EXIT, WRONG_CHAIN_EXIT, KEYSTORE_EXIT, NEWER_EXIT = 12, 10, 14, 11, 19
 SECOND_SIGNAL_EXIT = 130
-
-
-class WallClock:
-    """The real clock; a simulation passes another."""
-
-    def time(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 _Answer = TypeVar("_Answer")

@@ -6,7 +6,6 @@ Owns taking the account for the time of the command. Must not decide what is sen
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from agents.effects.fees import FeePolicy
 from agents.effects.outbox import Outbox, Report
 from agents.effects.ports import Call, Receipt
 from agents.effects.signer import AccountSigner
+from agents.effects.wall_clock import WallClock
 from agents.home import NetworkHome
 from agents.identity import choose, password
 from bfl_events.rpc import Rpc
@@ -35,16 +35,6 @@ _TOLD = {
     "capped": "The base fee is above chain.max_fee_gwei; waiting …",
     "replaced": "Passed over; offering a higher fee …",
 }
-
-
-class WallClock:
-    """The real clock."""
-
-    def time(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)

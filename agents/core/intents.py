@@ -7,6 +7,7 @@ a journalled outcome is true on every fork. Must not import anything but the sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from bfl_events.schema import Address, Phase, Word
 
@@ -14,6 +15,11 @@ from bfl_events.schema import Address, Phase, Word
 def _key(kind: str, task: Address, *parts: object) -> str:
     shown = (part.hex() if isinstance(part, bytes) else str(part) for part in parts)
     return ":".join((kind, task, *shown))
+
+
+def _readers(recipients: tuple[tuple[Address, bytes], ...]) -> str:
+    """Who can open an envelope: a reorg may give the same attempt another roster, or a member another key."""
+    return sha256(repr(recipients).encode()).hexdigest()[:16]
 
 
 # ---- work: results are journalled ------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ class PublishModel:
 
     @property
     def key(self) -> str:
-        return _key("publish", self.task, self.round, self.attempt, self.model_hash)
+        return _key("publish", self.task, self.round, self.attempt, self.model_hash, _readers(self.recipients))
 
 
 @dataclass(frozen=True, slots=True)
