@@ -110,6 +110,8 @@ class Outbox:
             slot = await self._sign_first(key, prepare)
         elif slot.nonce not in self._book.open:
             await self._reopen_if_forgotten(slot)
+        elif slot.landing is not None and await self._node.landing(slot.attempts) is None:
+            self._book.landed.pop(slot.nonce, None)            # a reorg took it back: wait until it lands again
         elif slot.abandoned and slot.landing is None and not slot.last.void:
             self._book.set_abandoned(slot.nonce, abandoned=False)
         landing = await self._landing_of(slot)

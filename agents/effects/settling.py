@@ -158,6 +158,9 @@ class Settler:
 
     def _land(self, nonce: int, landing: Landing) -> None:
         self._claims.settled(nonce)
+        if landing.ending is Ending.MINED and self._book.open[nonce].abandoned:
+            # it took effect, and that is why nobody waits any more: after a reorg the same bytes go out again
+            self._book.set_abandoned(nonce, abandoned=False)
         if self._book.landed.get(nonce) != landing:
             self._book.landed[nonce] = landing
             block = None if landing.receipt is None else landing.receipt.block

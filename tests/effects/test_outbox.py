@@ -524,6 +524,37 @@ async def test_an_abandoned_transaction_that_is_mined_first_is_simply_mined(benc
     assert len(bench.chain.mined) == 1
 
 
+async def test_what_was_abandoned_because_it_took_effect_comes_back_after_a_reorg(bench: Bench) -> None:
+    bench.chain.automine = False
+    async with bench.sending("a"):
+        await bench.settle()
+        await bench.outbox.abandon("a")                      # its event was folded before its receipt was seen
+        bench.chain.mine()
+        await bench.settle()
+    bench.chain.reorg(1)
+    bench.clock.advance(60)
+    await bench.settle()
+    bench.chain.mine()
+    await bench.settle()
+    assert bench.chain.effects() == {b"a".hex(): 1}
+    assert len(bench.chain.raws) == 1
+
+
+async def test_whoever_asks_again_after_a_reorg_waits_for_the_new_receipt(bench: Bench) -> None:
+    await bench.outbox.send("a", call(b"a"))
+    bench.chain.automine = False
+    bench.chain.reorg(1)
+    asking = asyncio.create_task(bench.outbox.send("a", call(b"a")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not asking.done()
+    await bench.settle()
+    bench.chain.mine()
+    await bench.settle()
+    await asyncio.wait_for(asking, 5)
+    assert bench.chain.effects() == {b"a".hex(): 1}
+
+
 async def test_abandoning_an_unsigned_transaction_drops_it(bench: Bench) -> None:
     ready = asyncio.Event()
 
