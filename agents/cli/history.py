@@ -40,15 +40,15 @@ class History:
 
 async def recall(session: Session, factory: Address, network: NetworkHome) -> History:
     """As up to date as can be had. Raises RpcError, TimeoutError and LogError if nothing can be had at all."""
-    if network.events.exists() and is_live(session.home.control_socket):
-        return _read(network.events, 0)
+    if is_live(session.home.control_socket) and _head(network.events) >= max(1, _head(network.view)):
+        return _read(network.events, 0)          # unless it has just begun to read what was seen here before
     network.create()
     newest = 0
     try:
         with FileLock(network.view.with_suffix(".lock"), timeout=_LOCK_S):
             newest = await _advance(session, factory, network.view)
     except (Unavailable, TimeoutError, Timeout) as error:
-        logs = [path for path in (network.view, network.events) if path.exists() and _head(path)]
+        logs = [path for path in (network.view, network.events) if _head(path)]
         if not logs and isinstance(error, Unavailable):
             raise
         if not logs:
@@ -71,6 +71,9 @@ def _read(path: Path, newest: int) -> History:
 
 
 def _head(path: Path) -> int:
+    """The block that a log has come to, 0 if there is none."""
+    if not path.exists():
+        return 0
     with EventLog(path) as log:
         cursor = log.cursor()
     return 0 if cursor is None else cursor.number

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from agents.cli.exits import Exit
 from agents.control import Refused, serve
+from bfl_events.log import EventLog, Identity
 from tests.anvil import ACCOUNTS, Anvil, create_task, deploy, join
 from tests.cli.command import Operator
 from tests.cli.test_chain_commands import KEYS, at_home
@@ -156,3 +157,11 @@ def test_another_first_block_begins_the_own_log_again(worker: Operator, anvil: A
     head = int(anvil.rpc("eth_blockNumber"), 16)
     assert worker.ok("task", "list", "--start-block", str(head)) == {"tasks": []}
     assert task.address in worker("task", "list").out
+
+
+def test_an_agent_that_has_just_begun_to_read_hides_no_task(worker: Operator, anvil: Anvil, factory: str) -> None:
+    task = create_task(anvil.url, factory).address
+    assert worker("task", "show", task, "--json").code == 0
+    folder = next(worker.home.glob(f"networks/31337-{factory[2:10].lower()}"))
+    with EventLog(folder / "events.sqlite", Identity(31337, factory, 0)), agent(worker.home, status={}):
+        assert worker("task", "show", task, "--json").code == 0
