@@ -10,6 +10,7 @@ import pytest
 
 from bfl_events import schema as ev
 from bfl_events.export import read_export
+from bfl_events.rules import Fault
 from tests.system.demo_process import RunningDemo, alive, children, kill, running_demo
 
 pytestmark = pytest.mark.demo
@@ -22,13 +23,18 @@ def directory(tmp_path: Path) -> Path:
 
 
 def proven(demo: RunningDemo) -> None:
-    """It says so, and the log shows no loss: one attempt a round, no penalty, one base for all."""
+    """It says so, and the log shows no loss: one attempt a round, no wei taken, nobody absent, one base for all.
+
+    A low score in the first round (fault 5, 0 wei) is what the luck of an untrained model's dice may bring.
+    """
     assert demo.wait() == 0, demo.told()
     result = demo.result()
     assert result["ok"] is True, result["proof"]
     assert not demo.processes(), "somebody was left running"
     events = [record.event for record in read_export(demo.directory / "events.jsonl")]
-    assert not [event for event in events if isinstance(event, ev.WorkerPenalized | ev.DeadlineMissed)]
+    assert not [event for event in events if isinstance(event, ev.DeadlineMissed)]
+    fines = [event for event in events if isinstance(event, ev.WorkerPenalized)]
+    assert not [fine for fine in fines if fine.amount or fine.reason != Fault.LOW]
     commits = [event for event in events if isinstance(event, ev.ModelCommitted)]
     for number in range(1, len(result["rounds"]) + 1):
         assert len({event.base_hash for event in commits if event.round == number}) == 1
