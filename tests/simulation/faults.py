@@ -1,0 +1,228 @@
+"""Makes a scenario's faults happen at their time, and knows afterwards whom they disturbed and when.
+
+Owns the meaning of each kind of fault. Decides nothing about whether what follows is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from bfl_events.schema import PhaseChanged, RoundAdvanced
+from tests.simulation.endpoint import Endpoint
+from tests.simulation.host import Host
+from tests.simulation.ledger import GWEI, Block
+from tests.simulation.network import Network
+from tests.simulation.scenario import Fault, Scenario, memory
+from tests.simulation.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """From when to when (virtual seconds) somebody could not do as it should. `host` None: everybody."""
+
+    host: int | None
+    since: float
+    until: float
+    kind: str
+
+
+class Faults:
+    """`disturbances` are those so far; `forgot` the hosts that lost memory; `dead` those that never come back."""
+
+    def __init__(
+        self, scenario: Scenario, hosts: list[Host], endpoints: list[Endpoint], network: Network, store: Store,
+        note: Callable[[str], None],
+    ) -> None:
+        self._scenario, self._hosts, self._endpoints = scenario, hosts, endpoints
+        self._network, self._store, self._note = network, store, note
+        self._dice = Random(f"faults {scenario.seed}")
+        self.disturbances: list[Disturbance] = []
+        self.forgot: set[int] = set()
+        self.dead: set[int] = set()
+        self.quiet_at = 0.0
+        self._backups: dict[int, dict[str, bytes]] = {}
+        self._aimed: dict[str, Fault] = {}
+        self._armed: list[Fault] = []
+        network.listeners.block.append(self._at_a_turn)
+
+    def schedule(self) -> None:
+        """Every fault of the scenario, on the running loop."""
+        for fault in self._scenario.faults:
+            self._later(fault.at, self._strike, fault)
+            self.quiet_at = max(self.quiet_at, fault.at + fault.seconds)
+
+    def excuse(self, host: int, since: float, until: float, personal_s: float, common_s: float) -> list[Disturbance]:
+        """What may have kept this host from acting between these seconds; a disturbance lasts a grace longer."""
+        return [d for d in self.disturbances if d.host in (None, host) and d.since <= until
+                and d.until + (common_s if d.host is None else personal_s) >= since]
+
+    def _later(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
+        asyncio.get_running_loop().call_later(seconds, act, *arguments)
+
+    def _disturb(self, fault: Fault, hosts: tuple[int, ...] | None = None) -> None:
+        now = asyncio.get_running_loop().time()
+        for host in (None,) if hosts is None else hosts:
+            self.disturbances.append(Disturbance(host, now, now + fault.seconds, fault.kind))
+        self.quiet_at = max(self.quiet_at, now + fault.seconds)
+
+    def _strike(self, fault: Fault) -> None:
+        self._note(f"fault {fault}")
+        match fault.kind:
+            case "kill":
+                for who in fault.who:
+                    self._kill(who, fault)
+            case "kill-at":
+                host = self._hosts[fault.who[0]]
+                host.fuse, host.on_fuse = host.crossings + int(fault.amount), self._burnt
+                self._aimed[host.name] = fault
+            case "forget":
+                self._forget(fault.who[0], fault)
+            case "dead":
+                self._bury(fault)
+            case "cut" | "slow" | "child":
+                self._hinder(fault)
+            case "reorg":
+                self._disturb(fault)
+                self._network.reorg(int(fault.amount), self._dice.randrange(2), self._dice.choice((0.5, 0.8, 1.0)))
+            case "fork":
+                self._armed.append(fault)
+            case "censor" | "pool" | "fee":
+                self._meddle(fault)
+            case "store-down" | "store-slow" | "store-corrupt" | "store-hidden":
+                self._break_store(fault)
+            case kind:
+                self._break_endpoints(kind, fault)
+
+    # ---- processes
+
+    def _kill(self, who: int, fault: Fault) -> None:
+        host = self._hosts[who]
+        if host.agent is None or who in self.dead:
+            return
+        self._disturb(fault, (who,))
+        host.kill()
+        self._note(f"killed {host.name}")
+        self._later(max(fault.seconds, 0.1), self._start, who)
+
+    def _burnt(self, host: Host) -> None:
+        self._kill(self._hosts.index(host), self._aimed.pop(host.name))
+
+    def _start(self, who: int) -> None:
+        if who not in self.dead and self._hosts[who].agent is None:
+            self._note(f"started {self._hosts[who].name}")
+            self._hosts[who].start()
+
+    def _forget(self, who: int, fault: Fault) -> None:
+        """A kill, and what was on the disk is gone; "backup" brings back the databases as they were some time ago."""
+        host, lost = self._hosts[who], memory(fault)
+        if lost == "backup":
+            self._backups[who] = host.disk.copy()
+            self._later(10.0, self._restore, who, fault)
+            self.quiet_at = max(self.quiet_at, fault.at + fault.seconds + 10)
+            return
+        self._kill(who, fault)
+        self.forgot.add(who)
+        for name in ("journal", "events", "outbox"):
+            if lost in (name, "home"):
+                host.disk.lose(f"{name}.sqlite")
+        if lost in ("models", "home"):
+            for path in (host.folder / "models").glob("*"):
+                path.unlink()
+
+    def _restore(self, who: int, fault: Fault) -> None:
+        self._note(f"{self._hosts[who].name} is restored from a backup")
+        if self._hosts[who].agent is not None:
+            self._kill(who, fault)
+            self.forgot.add(who)
+            self._hosts[who].disk.restore(self._backups[who])
+
+    def _bury(self, fault: Fault) -> None:
+        honest = set(range(1, self._scenario.hosts - self._scenario.mute)) - self.dead
+        for who in fault.who:
+            if who == 0 or len(honest) > 2:
+                honest.discard(who)
+                self.dead.add(who)
+                self.disturbances.append(Disturbance(who, fault.at, float("inf"), fault.kind))
+                self._hosts[who].kill()
+
+    def _hinder(self, fault: Fault) -> None:
+        self._disturb(fault, fault.who)
+        for host in (self._hosts[who] for who in fault.who):
+            match fault.kind:
+                case "cut":
+                    host.wires.cut = True
+                    self._later(fault.seconds, setattr, host.wires, "cut", False)
+                case "slow":
+                    host.bench.slowness = fault.amount
+                    self._later(fault.seconds, setattr, host.bench, "slowness", 1.0)
+                case _:
+                    host.bench.broken = True
+                    self._later(fault.seconds, setattr, host.bench, "broken", False)
+
+    # ---- chain and store
+
+    def _at_a_turn(self, block: Block) -> None:
+        """A fork is armed until a phase begins: that is where another order matters."""
+        turns = any(isinstance(record.event, RoundAdvanced | PhaseChanged) for record in block.records)
+        if turns and self._armed and len(self._network.chain) - 1 == block.number:
+            self._later(self._dice.uniform(0.0, 2.0), self._fork, self._armed.pop(0))
+
+    def _fork(self, fault: Fault) -> None:
+        """The last blocks are replaced, and some are kept out of the new ones for a while."""
+        self._note(f"fork {fault}")
+        self._disturb(fault)
+        if fault.who:
+            self._meddle(Fault(fault.at, "censor", fault.who, fault.seconds))
+        self._network.reorg(int(fault.amount), self._dice.randrange(2), self._dice.choice((0.5, 0.8, 1.0)))
+
+    def _meddle(self, fault: Fault) -> None:
+        network = self._network
+        match fault.kind:
+            case "censor":
+                self._disturb(fault, fault.who)
+                accounts = {self._hosts[who].address for who in fault.who}
+                network.censored = lambda tx: tx.sender in accounts
+                self._later(fault.seconds, setattr, network, "censored", lambda _: False)
+            case "pool":
+                self._disturb(fault)
+                network.drop_pool()
+            case _:
+                self._disturb(fault)
+                network.base_fee = int(fault.amount) * GWEI
+                self._later(fault.seconds, setattr, network, "base_fee", GWEI)
+
+    def _break_endpoints(self, kind: str, fault: Fault) -> None:
+        self._disturb(fault)
+        for endpoint in (self._endpoints[who] for who in fault.who):
+            match kind:
+                case "lag":
+                    endpoint.lag = int(fault.amount)
+                    self._later(fault.seconds, setattr, endpoint, "lag", 0)
+                case "stale":
+                    endpoint.cling()
+                    self._later(fault.seconds, setattr, endpoint, "stale", None)
+                case _:
+                    setattr(endpoint, kind, True)
+                    self._later(fault.seconds, setattr, endpoint, kind, False)
+
+    def _break_store(self, fault: Fault) -> None:
+        self._disturb(fault)
+        store = self._store
+        match fault.kind:
+            case "store-down":
+                store.down = True
+                self._later(fault.seconds, setattr, store, "down", False)
+            case "store-slow":
+                store.slow_s = fault.amount
+                self._later(fault.seconds, setattr, store, "slow_s", 0.0)
+            case "store-corrupt":
+                store.corrupting = True
+                self._later(fault.seconds, setattr, store, "corrupting", False)
+            case _:
+                lost = [cid for cid in store.blobs if self._dice.random() < 0.5]
+                store.hidden.update(lost)
+                self._later(fault.seconds, store.hidden.difference_update, lost)

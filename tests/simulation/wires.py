@@ -1,0 +1,95 @@
+"""One agent's wires to the outside: latency, being cut off, and the places where it may be killed.
+
+Owns what happens between an agent and whatever it asks. Every crossing is counted, so that a kill can be aimed at one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, NoReturn
+
+from bfl_events.rpc import Unavailable
+from tests.simulation.endpoint import Endpoint, Silence
+from tests.simulation.ledger import Block
+
+ATTEMPT_S = 2.0
+SHARE_OF_SLOW = 0.25
+"""The others are answered at once, without a turn of the loop: a hundred thousand of them make a minute."""
+
+
+class Wires:
+    """`cut`: nothing gets through. `at_crossing(n)` is called at each crossing, before and after it."""
+
+    def __init__(self, dice: Random, at_crossing: Callable[[], bool]) -> None:
+        self.cut = False
+        self._dice, self._at_crossing = dice, at_crossing
+
+    async def out(self, extra_s: float = 0.0) -> bool:
+        """A request leaves; whether it gets anywhere. One that does not takes a while to show it."""
+        if self._at_crossing():
+            await asyncio.get_running_loop().create_future()      # the process ends here
+        chance = self._dice.random()
+        latency = extra_s + (0.2 * chance if chance < SHARE_OF_SLOW else 0.0)
+        if latency:
+            await asyncio.sleep(latency)
+        if self.cut:
+            await asyncio.sleep(self._dice.choice((0.01, 0.5, ATTEMPT_S)))
+        return not self.cut
+
+    async def back(self) -> None:
+        """The answer arrives, and with it the last moment to die before knowing it."""
+        if self._at_crossing():
+            await asyncio.get_running_loop().create_future()
+
+
+class WiredRpc:
+    """What the outbox, the contracts and the event source ask: `RpcCaller` and `Reads` over the endpoints."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], wires: Wires, first: int) -> None:
+        self._endpoints, self._wires, self.current = endpoints, wires, first
+
+    def name(self, endpoint: int) -> str:
+        return f"node {endpoint}"
+
+    def others(self, endpoint: int) -> Sequence[int]:
+        return [index for index in range(len(self._endpoints)) if index != endpoint]
+
+    def blame(self, endpoint: int, why: str) -> None:
+        if endpoint == self.current and (others := self.others(endpoint)):
+            self.current = others[0]
+
+    async def call(self, method: str, *params: Any) -> Any:
+        for endpoint in (self.current, *self.others(self.current)):
+            try:
+                return await self.call_on(endpoint, method, *params)
+            except Unavailable as error:
+                self.blame(endpoint, str(error))
+        raise Unavailable(f"nobody answered {method}")
+
+    async def call_on(self, endpoint: int, method: str, *params: Any) -> Any:
+        if not await self._wires.out():
+            raise Unavailable("no way out")
+        try:
+            answer = self._endpoints[endpoint].ask(method, params)
+        except Silence as silence:
+            await self._silent(endpoint, silence)
+        await self._wires.back()
+        return answer
+
+    async def chain(self) -> list[Block]:
+        """The current endpoint's blocks. Raises Unavailable, after which another endpoint is current."""
+        endpoint = self.current
+        if not await self._wires.out():
+            raise Unavailable("no way out")
+        try:
+            return self._endpoints[endpoint].blocks()
+        except Silence as silence:
+            self.blame(endpoint, str(silence))
+            await self._silent(endpoint, silence)
+
+    async def _silent(self, endpoint: int, silence: Silence) -> NoReturn:
+        if not silence.at_once:
+            await asyncio.sleep(ATTEMPT_S)
+        raise Unavailable(f"{self.name(endpoint)}: {silence}") from None
