@@ -1,0 +1,55 @@
+"""The simulation proves its worth: each bug that is planted on purpose is found, and soon.
+
+Only seeds whose scenario could show a bug are run, up to the limit of the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.simulation.bugs import BUGS, planted
+from tests.simulation.scenario import Scenario, scenario
+from tests.simulation.simulation import run
+
+LIMIT = 2000
+
+
+def any_seed(_: Scenario) -> bool:
+    return True
+
+
+def with_faults(*kinds: str) -> Callable[[Scenario], bool]:
+    return lambda case: any(fault.kind in kinds for fault in case.faults)
+
+
+SHOWN_BY: Mapping[str, Callable[[Scenario], bool]] = {
+    "salt_without_attempt": with_faults("cut", "fork"),
+    "journal_keyed_by_round": with_faults("fork"),
+    "no_confirmation_wait": lambda case: case.confirmations > 0 and with_faults("reorg", "fork")(case),
+    "act_before_journal": with_faults("kill", "kill-at"),
+    "new_nonce_for_a_signed_intent": with_faults("kill", "kill-at", "cut"),
+    "null_block_is_a_reorg": lambda case: case.whole_event_path and with_faults("lag", "forgetful")(case),
+    "streak_not_reset": lambda case: sum(fault.kind == "cut" and fault.seconds == 12 for fault in case.faults) > 1,
+    "duplicates_folded_twice": with_faults("reorg", "fork"),
+    "rewind_not_refolded": with_faults("reorg", "fork"),
+    "opens_something_else": with_faults("fork", "forget"),
+    "recipients_from_the_wrong_roster": lambda case: bool(case.late_s),
+    "extensions_share_a_key": lambda case: sum(fault.kind in ("cut", "dead") for fault in case.faults) > 1,
+    "scores_with_the_wrong_row": with_faults("fork"),
+    "sent_before_it_is_written_down": with_faults("kill", "kill-at"),
+    "unmined_is_forgotten_at_a_restart": with_faults("kill", "kill-at"),
+}
+
+
+def test_there_are_at_least_ten() -> None:
+    assert len(BUGS) >= 10
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug: str) -> None:
+    seeds = (seed for seed in range(LIMIT) if SHOWN_BY.get(bug, any_seed)(scenario(seed)))
+    with planted(bug):
+        found = next((result for result in map(run, map(scenario, seeds)) if result.broken), None)
+    assert found is not None, f"{bug} is not found by any of {LIMIT} seeds"

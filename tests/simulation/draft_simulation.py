@@ -1,0 +1,102 @@
+"""Whole federations in virtual time: real agents, faults by seed, and nothing that must not happen ever does.
+
+`BFL_SIMULATION_SEEDS` says how many seeds (default 800: about 90 s on two cores; `2000` for the full promise). A seed
+that fails is replayed by `python -m tests.simulation.run --seed S --shrink --trace`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.bugs import planted
+from tests.simulation.run import explain, failures
+from tests.simulation.scenario import Fault, Scenario, scenario
+from tests.simulation.shrink import shrink
+from tests.simulation.simulation import Result, run
+
+SEEDS = int(os.environ.get("BFL_SIMULATION_SEEDS", "800"))
+PROCESSES = min(os.cpu_count() or 1, 8)
+CHUNKS = [range(first, min(first + 100, SEEDS)) for first in range(0, SEEDS, 100)]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def play(seeds: range) -> list[str]:
+    """What broke, seed by seed."""
+    return [explain(result) for result in failures(seeds)]
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[dict[range, Future[list[str]]]]:
+    """All seeds, on all cores."""
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        yield {seeds: pool.submit(play, seeds) for seeds in CHUNKS}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("seeds", CHUNKS, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+def test_whatever_goes_wrong_every_promise_is_kept(seeds: range, played: dict[range, Future[list[str]]]) -> None:
+    broken = played[seeds].result()
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("workers", [3, 5])
+@pytest.mark.parametrize("block_s", [0.0, 1.0])
+def test_a_quiet_run_costs_nobody_anything(workers: int, block_s: float) -> None:
+    """No fault, so nothing is refused, reverted, tried twice or fined, on whichever kind of chain."""
+    result = run(Scenario(1, workers, block_s=block_s, slow_txs=0.0))
+    assert result.broken == []
+    assert result.phase == "COMPLETED"
+    assert not {"failed", "reverted", "vanished", "replaced", "void", "rewound"} & result.counts.keys()
+    assert result.counts["signed"] == result.counts["mined"]
+
+
+def test_a_seed_replays_to_the_byte() -> None:
+    """In other processes with other hash seeds, whose sets iterate in another order."""
+    script = ("import sys; from tests.simulation.test_simulation import traced; print(traced(range(16, 24)))")
+    runs = [
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                       capture_output=True, text=True, check=True, timeout=120).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].strip()) == 64
+
+
+def traced(seeds: range) -> str:
+    """A digest of everything that happens in these seeds."""
+    digest = sha256()
+    for seed in seeds:
+        digest.update("\n".join(run(scenario(seed), trace=True).trace).encode())
+    return digest.hexdigest()
+
+
+def test_the_scenarios_cover_every_kind_of_fault() -> None:
+    kinds = {fault.kind for seed in range(500) for fault in scenario(seed).faults}
+    assert kinds >= {"kill", "kill-at", "forget", "dead", "cut", "slow", "child", "reorg", "fork", "censor", "pool",
+                     "fee", "down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale", "store-down",
+                     "store-slow", "store-corrupt", "store-hidden"}
+
+
+def test_shrinking_leaves_what_is_needed() -> None:
+    """Nobody takes out the money of the dead: one death is enough to show it, whatever else went wrong."""
+    noise = (Fault(1.0, "kill", (1,), 0.3), Fault(4.0, "lag", (0,), 2.0, 2), Fault(9.0, "store-slow", (), 2.0, 1.0))
+    failing = Scenario(1, skews=(0.5,) * 4, slow_txs=0.2, faults=(*noise, Fault(6.0, "dead", (2,))))
+    with planted("nobody_helps_the_dead"):
+        assert _broken(failing).broken
+        smallest = shrink(failing, lambda smaller: bool(_broken(smaller).broken))
+    assert [fault.kind for fault in smallest.faults] == ["dead"]
+    assert smallest == replace(smallest, skews=(), slow_txs=0.0)
+
+
+def _broken(case: Scenario) -> Result:
+    return run(case)
