@@ -1,5 +1,6 @@
 # One command per wish; each sets up what it needs, in .venv and contracts/node_modules, from the package registries alone.
 # Options: make demo ARGS="--workers 5 --task mnist --data-dir DIR"   make test ARGS="-k envelope"   PYTHON=python3.12
+#          make bench MNIST_DIR=DIR      DIR: MNIST's four files
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell \
 	$(name) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(name))))
