@@ -223,12 +223,16 @@ def _deviants(tolerance: int, values: Mapping[int, Row], counted: Sequence[int],
 
 
 def _top(params: Params, ballot: Ballot, eligible: Bitmap, upper: Row) -> Bitmap:
-    """The top K; scores within the tie band of the K-th count as equal and take turns by round."""
+    """The top K; scores within the tie band of the K-th count as equal and take turns by round.
+
+    Whoever beats the worst of them by more than the band comes first, so that no turn passes over a better model.
+    """
     count = top_count(size(eligible), len(ballot.rows), params.top_k)
     if len(ballot.rows) < 3 or count == 0:
         return eligible
-    ranked = sorted((upper[lane_of(i)] for i in members_of(eligible)), reverse=True)
-    bound = ranked[count - 1] - params.tie_band
-    workers = ballot.lanes - CONTROL_LANES
-    in_turn = sorted(members_of(eligible), key=lambda i: (i - ballot.round * count) % workers)
-    return bitmap_of([i for i in in_turn if upper[lane_of(i)] >= bound][:count])
+    scores = {i: upper[lane_of(i)] for i in members_of(eligible)}
+    bound = sorted(scores.values(), reverse=True)[count - 1] - params.tie_band
+    equals = {i: score for i, score in scores.items() if score >= bound}
+    worst, workers = min(equals.values()), ballot.lanes - CONTROL_LANES
+    in_turn = sorted(equals, key=lambda i: (equals[i] <= worst + params.tie_band, (i - ballot.round * count) % workers))
+    return bitmap_of(in_turn[:count])

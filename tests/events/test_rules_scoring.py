@@ -220,6 +220,17 @@ def test_a_better_model_beyond_the_tie_band_wins_every_round() -> None:
         assert tally(terms(top_k=1, tie_band=500), ballot).top == bit(3)
 
 
+def test_no_turn_passes_over_a_model_that_is_better_than_the_band() -> None:
+    """Two places, 9500 against 9000 and 8600 in a band of 500: the best is in the top whoever's turn it is."""
+    table = honest_table(5)
+    for i, row in enumerate(table):
+        for j, score in enumerate((8600, 9000, 8000, 9500, 8000)):
+            row[lane_of(j)] = 0 if i == j else score
+    tops = [tally(terms(top_k=2, tie_band=500), ballot_of(table, opened=5, roster=5, round_number=r)).top
+            for r in range(1, 6)]
+    assert set(tops) == {bit(3) | bit(0), bit(3) | bit(1)}
+
+
 @given(st.binary(min_size=32, max_size=32))
 def test_the_audit_models_step_is_0_to_400_thousandths_of_the_seed(seed: bytes) -> None:
     assert audit_beta(seed) == int(seed.hex(), 16) % 401

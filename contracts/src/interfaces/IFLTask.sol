@@ -63,7 +63,7 @@ interface IFLTask {
         bool auditLane;
         /// Share of a round's reward that goes to the top pool; 5000 ... 10000.
         uint16 topShareBps;
-        /// Scores this far below the K-th count as equal to it and take turns.
+        /// Scores this far below the K-th count as equal to it and take turns; who beats the worst of them by more is first.
         uint16 tieBand;
         /// A model is accepted from this share of the median quality on.
         uint16 acceptBps;

@@ -216,24 +216,50 @@ library Scoring {
         }
     }
 
-    /// @dev Those within the band of the last place count as equal and take turns: seats in ascending order from one
-    /// that moves on by the number of places each round.
+    /// @dev Those within the band of the last place count as equal to it, but whoever beats the worst of them by more
+    /// than the band comes first: there are always fewer of those than places. The others take turns: seats in
+    /// ascending order from one that moves on by the number of places each round.
     function _drawTop(Ballot memory b, uint256 eligible, uint256 places, uint256 band, uint256 round)
         private
         pure
         returns (uint256 drawn)
     {
         unchecked {
-            uint256 threshold = ScoreMath.kthGreatest(b.upper, eligible, places);
-            threshold = threshold > band ? threshold - band : 0;
             uint256 seat = round * places % b.seats;
+            uint256 equals;
+            (drawn, equals) = _rank(b, eligible, places, band);
+            places -= drawn.size();
             while (places != 0) {
-                if (eligible.has(seat) && ScoreMath.scoreOf(b.upper, seat) >= threshold) {
+                if (equals.has(seat)) {
                     drawn |= 1 << seat;
                     --places;
                 }
                 if (++seat == b.seats) seat = 0;
             }
+        }
+    }
+
+    /// @dev Who has a place for certain, and who takes turns for what is left.
+    function _rank(Ballot memory b, uint256 eligible, uint256 places, uint256 band)
+        private
+        pure
+        returns (uint256 certain, uint256 equals)
+    {
+        unchecked {
+            uint256 threshold = ScoreMath.kthGreatest(b.upper, eligible, places);
+            threshold = threshold > band ? threshold - band : 0;
+            uint256 worst = type(uint256).max;
+            for (uint256 i; eligible >> i != 0; ++i) {
+                if (!eligible.has(i)) continue;
+                uint256 score = ScoreMath.scoreOf(b.upper, i);
+                if (score < threshold) continue;
+                equals |= 1 << i;
+                if (score < worst) worst = score;
+            }
+            for (uint256 i; equals >> i != 0; ++i) {
+                if (equals.has(i) && ScoreMath.scoreOf(b.upper, i) > worst + band) certain |= 1 << i;
+            }
+            equals &= ~certain;
         }
     }
 }

@@ -157,6 +157,13 @@ library NaiveJudge {
             if (has(v.eligible, i)) scores[next++] = v.upper[i + 2];
         }
         sort(scores);
+        uint256 worst = type(uint256).max;
+        for (uint256 i; i < e; ++i) {
+            if (scores[i] + r.params.tieBand >= scores[e - k] && scores[i] < worst) worst = scores[i];
+        }
+        for (uint256 i; i < r.seats; ++i) {
+            if (has(v.eligible, i) && v.upper[i + 2] > worst + r.params.tieBand) top |= 1 << i;
+        }
         for (uint256 turn; count(top) < k; ++turn) {
             uint256 i = (r.number * k + turn) % r.seats;
             if (has(v.eligible, i) && v.upper[i + 2] + r.params.tieBand >= scores[e - k]) top |= 1 << i;
