@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.codec import (
     CodecError,
     address_from_json,
@@ -70,7 +71,8 @@ def write_export(path: Path | str, log: EventLog) -> int:
             count = write_records(log.records(), out, header_of(log))
             out.flush()
             os.fsync(out.fileno())
-        part.replace(target)
+        with passing(Boundary.LOG_EXPORT):
+            part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     return count

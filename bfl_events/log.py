@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Self
 
+from bfl_events.boundaries import Boundary
 from bfl_events.codec import CodecError, event_from_json, to_json
 from bfl_events.lineage import Ref
 from bfl_events.log_file import Identity, LogError, LogFile, LogTooNew, OtherLog
@@ -62,7 +63,7 @@ class EventLog:
         """Note the hash of the first block. Raises ValueError unless the log is empty and it is that block."""
         if self.cursor() is not None or start.number != self.identity.start_block:
             raise ValueError("only an empty log is anchored, at its first block")
-        with self._file.transaction(durable=True):
+        with self._file.transaction(Boundary.LOG_ANCHOR, durable=True):
             self._file.put_meta("deployment", start.hash.hex())
 
     def cursor(self) -> Ref | None:
@@ -83,7 +84,7 @@ class EventLog:
         """
         _check(records, self.cursor(), end)
         # An empty advance may be lost with the power: it is read again. Not waiting for the disk saves milliseconds.
-        with self._file.transaction(durable=bool(records)):
+        with self._file.transaction(Boundary.LOG_APPEND, durable=bool(records)):
             self._file.execute_many("INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)", [_row(one) for one in records])
             self._file.execute("INSERT INTO ref VALUES (?,?)", (end.number, end.hash))
             self._file.execute(
@@ -93,7 +94,7 @@ class EventLog:
 
     def rewind(self, to: int | None) -> None:
         """Forget everything after block `to`; None forgets all. Raises ValueError if that block is not known."""
-        with self._file.transaction(durable=True):
+        with self._file.transaction(Boundary.LOG_REWIND, durable=True):
             if to is None:
                 self._file.execute("DELETE FROM meta WHERE key = 'deployment'")
                 kept = -1

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.schema import Address
 
 SCHEMA_VERSION: Final = 1
@@ -87,10 +88,10 @@ class LogFile:
         return Identity(int(meta["chain_id"]), meta["factory"], int(meta["start_block"]), meta["follow"])
 
     @contextmanager
-    def transaction(self, *, durable: bool) -> Iterator[None]:
+    def transaction(self, step: Boundary, *, durable: bool) -> Iterator[None]:
         """All or nothing. `durable`: on disk before it returns; else at least there for whoever opens the file next,
         also after a kill."""
-        with self.explained():
+        with passing(step), self.explained():
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -137,7 +138,7 @@ class LogFile:
 
     def _create(self, identity: Identity) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
-        with self.transaction(durable=True):
+        with self.transaction(Boundary.LOG_CREATE, durable=True):
             for statement in _TABLES:
                 self._db.execute(statement)
             for field in fields(Identity):

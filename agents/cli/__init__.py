@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """The console script."""
     from agents.cli.app import invoke
+    from bfl_events.boundaries import arm
 
+    arm(os.environ)
     sys.exit(invoke(sys.argv[1:]))

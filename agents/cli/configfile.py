@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure
+from bfl_events.boundaries import Boundary, passing
 
 Value = str | int | bool | Sequence[str]
 
@@ -36,7 +37,8 @@ def set_values(path: Path, table: str, values: Mapping[str, Value]) -> None:
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(changed)
-    partial.replace(path)
+    with passing(Boundary.CONFIG_WRITE):
+        partial.replace(path)
 
 
 def with_values(text: str, table: str, values: Mapping[str, Value]) -> str:

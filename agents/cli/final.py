@@ -20,6 +20,7 @@ from agents.core.intents import FetchModel, Refused
 from agents.effects.exchange import Exchange
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.state import TaskState
 
 _CONTENT_FINAL = 2
@@ -42,7 +43,8 @@ def _place(source: Path, output: Path) -> None:
     partial = output.with_name(f".{output.name}.partial")
     try:
         shutil.copyfile(source, partial)
-        partial.replace(output)
+        with passing(Boundary.FINAL_WRITE):
+            partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from agents.cli.reach import open_rpc
 from agents.cli.session import Session
 from agents.control import is_live
 from agents.home import NetworkHome
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.log import EventLog, Identity
 from bfl_events.log_file import OtherLog
 from bfl_events.rpc import Unavailable
@@ -116,5 +117,6 @@ def _open(path: Path, identity: Identity) -> EventLog:
         return EventLog(path, identity)
     except OtherLog:
         for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+            with passing(Boundary.VIEW_DROP):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
         return EventLog(path, identity)

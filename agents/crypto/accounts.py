@@ -23,6 +23,7 @@ from agents.crypto.keystore import (
     stamp,
 )
 from agents.crypto.privatefile import write_private
+from bfl_events.boundaries import Boundary
 
 _KEY_BYTES: Final = 32
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
@@ -58,7 +59,7 @@ def import_account(
     keyfile = Account.encrypt(private_key, password, kdf="scrypt", iterations=scrypt_n)
     keyfile["address"] = address.hex()
     path = directory / f"UTC--{stamp(created)}--{address.hex()}"
-    write_private(path, json.dumps(keyfile).encode())
+    write_private(path, json.dumps(keyfile).encode(), Boundary.ACCOUNT_WRITE)
     return AccountFile(address, path)
 
 

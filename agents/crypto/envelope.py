@@ -36,6 +36,7 @@ from agents.crypto.envelope_header import (
 )
 from agents.crypto.keys import key_id, usable_public_key
 from agents.crypto.privatefile import private_file
+from bfl_events.boundaries import Boundary
 
 __all__ = [
     "Context",
@@ -86,7 +87,7 @@ def seal(
     cek, nonce_prefix = randomness(_CEK_BYTES), randomness(NONCE_PREFIX_BYTES)
     stanzas = _wrapped(cek, encoded_context, recipients)
     keys = _derive(cek, encoded_context)
-    with source.open("rb") as plain, private_file(target) as out:
+    with source.open("rb") as plain, private_file(target, Boundary.ENVELOPE_SEAL) as out:
         length = os.fstat(plain.fileno()).st_size
         if length > MAX_PLAINTEXT_BYTES:
             raise ValueError(f"{source} has {length} bytes, more chunks than can be counted")
@@ -135,7 +136,7 @@ def open_envelope(
         mac = file.read(_MAC_BYTES)
         if not hmac.compare_digest(mac, hmac.digest(keys.header, front, "sha256")):
             raise EnvelopeError(Reason.HEADER_TAMPERED, "the header's MAC does not belong to this content key")
-        with private_file(target) as out:
+        with private_file(target, Boundary.ENVELOPE_OPEN) as out:
             digest = _decrypt(file, out, header, keys.payload, hashlib.sha256(front + mac).digest())
             if digest != expected_hash:
                 detail = f"the plaintext's SHA-256 is {digest.hex()}, expected {expected_hash.hex()}"

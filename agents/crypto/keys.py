@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from agents.crypto.keystore import STRONG_SCRYPT, KeyDamaged, KeyNotFound, WrongPassword, stamp
 from agents.crypto.pem import encrypted_pem
 from agents.crypto.privatefile import write_private
+from bfl_events.boundaries import Boundary
 
 DEFAULT_BITS: Final = 3072
 _MIN_BITS: Final = 2049
@@ -74,7 +75,7 @@ def save_encryption_key(
 ) -> Path:
     """Write `RSA--<time>--<start of the key id>.pem`, mode 0600, encrypted PKCS#8. Returns its path."""
     name = f"RSA--{stamp(created)}--{key_id(public_der(private_key)).hex()[:16]}.pem"
-    write_private(directory / name, encrypted_pem(private_key, password.encode(), scrypt_n))
+    write_private(directory / name, encrypted_pem(private_key, password.encode(), scrypt_n), Boundary.KEY_WRITE)
     return directory / name
 
 

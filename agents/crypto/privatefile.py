@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from bfl_events.boundaries import Boundary, passing
+
 
 @contextmanager
-def private_file(target: Path) -> Iterator[BinaryIO]:
+def private_file(target: Path, step: Boundary) -> Iterator[BinaryIO]:
     """A new file of mode 0600 that takes `target`'s place when the block ends well, and vanishes when it does not."""
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -18,16 +20,17 @@ def private_file(target: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
-        _sync_directory(target.parent)
+        with passing(step):
+            part.replace(target)
+            _sync_directory(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_private(target: Path, content: bytes) -> None:
+def write_private(target: Path, content: bytes, step: Boundary = Boundary.PRIVATE_WRITE) -> None:
     """Write a small secret; its directory is made (mode 0700) if it is not there."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with private_file(target) as file:
+    with private_file(target, step) as file:
         file.write(content)
 
 

@@ -13,6 +13,7 @@ from agents.effects.compute import ChildLearner
 from agents.effects.exchange import Exchange
 from agents.effects.ports import Learner, LearnerFailed, Progress
 from agents.storage.cid import from_text
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.schema import Address
 
 MAX_COMMON_BYTES = 2 * 1024**3
@@ -58,7 +59,8 @@ class Apprentice:
         )
         if isinstance(found, Refused):
             raise LearnerFailed("data", f"the common validation set of {task}: {found.reason}", "ask its requester")
-        return found.replace(target)
+        with passing(Boundary.COMMON_ADOPT):
+            return found.replace(target)
 
 
 class _Prepared:

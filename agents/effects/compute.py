@@ -9,12 +9,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from agents.effects.child_process import ChildEnded, ChildProcess, Launch
 from agents.effects.ports import LearnerFailed, Progress, Transient
+from bfl_events.boundaries import childs_environment
 
 _SETUP_S = 300.0        # a first start reads torch from a cold disk
 _ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +82,8 @@ class ChildLearner:
             return self._child
         await self._discard()
         try:
-            child = self._child = await ChildProcess.start(self._launch)
+            environment = {**self._launch.environment, **childs_environment()}
+            child = self._child = await ChildProcess.start(replace(self._launch, environment=environment))
         except OSError as error:
             raise Transient(f"the learning process cannot be started: {error}") from error
         try:

@@ -21,6 +21,7 @@ from agents.effects.exchange import Exchange
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Chain, Fatal, Learner, LearnerFailed, Progress, Rejected, Transient
 from agents.effects.seals import AccountSeals
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.rules import AUDIT_LANE, pack_row
 from bfl_events.schema import Address
 
@@ -158,7 +159,8 @@ class Hands:
             self._progress(intent),
         )
         model = self._adopt(out, answer)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        with passing(Boundary.CHECKPOINTS_DROP):
+            shutil.rmtree(checkpoints, ignore_errors=True)
         return i.ModelReady(model, float(answer["seconds"]))
 
     async def _aggregate(self, intent: i.AggregateModels) -> i.ModelReady:
@@ -194,7 +196,8 @@ class Hands:
         target = self.workshop.results / f"{task}.safetensors"
         partial = target.with_suffix(".partial")
         shutil.copyfile(self.files.path(model_hash), partial)
-        partial.replace(target)
+        with passing(Boundary.RESULT_DELIVER):
+            partial.replace(target)
         return i.Done()
 
     # ---- transactions -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 
 from agents.core.intents import Done, ModelReady, Outcome, Published, Refused, RowReady, TermsReady
 from agents.effects.ports import Fatal, Transient
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.schema import Word
 
 VERSION = 1
@@ -30,20 +31,21 @@ class Journal:
         """Open or create. Raises Fatal (exit code 19) for a file of a newer version."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        found = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise Fatal(
-                f"{path} was written by a newer bfl-agent (format {found}, this one reads {VERSION}). "
-                "Install that version again, or move the file away: the agent then repairs what it can from the chain.",
-                exit_code=19,
+        with passing(Boundary.JOURNAL_CREATE):
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            found = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if found > VERSION:
+                raise Fatal(
+                    f"{path} was written by a newer bfl-agent (format {found}, this one reads {VERSION}). Install that "
+                    "version again, or move the file away: the agent then repairs what it can from the chain.",
+                    exit_code=19,
+                )
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS outcome"
+                "(key TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL)"
             )
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS outcome"
-            "(key TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL)"
-        )
-        self._database.execute(f"PRAGMA user_version = {VERSION}")
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
         rows = self._database.execute("SELECT key, kind, body FROM outcome ORDER BY rowid")
         self._outcomes: dict[str, Outcome] = {key: decode(kind, json.loads(body)) for key, kind, body in rows}
 
@@ -56,7 +58,8 @@ class Journal:
         body = json.dumps(encode(outcome), separators=(",", ":"))
         row = (key, type(outcome).__name__, body, time.time())
         try:
-            self._database.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", row)
+            with passing(Boundary.JOURNAL_RECORD):
+                self._database.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", row)
         except sqlite3.OperationalError as error:        # disk full: the work is not lost, it is done again
             raise Transient(f"cannot write the journal: {error}; free disk space, it is tried again") from error
         self._outcomes.pop(key, None)
@@ -66,7 +69,8 @@ class Journal:
         """Drop the refusals under these key prefixes: the operator may have mended their cause before this start."""
         for key in [key for key, outcome in self._outcomes.items() if isinstance(outcome, Refused)]:
             if key.startswith(prefixes):
-                self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
+                with passing(Boundary.JOURNAL_FORGET):
+                    self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
                 del self._outcomes[key]
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bfl_events.boundaries import Boundary, passing
+
 SUFFIX = ".safetensors"
 
 
@@ -32,10 +34,12 @@ class ModelFiles:
         """Move a finished file in under its hash. Raises OSError."""
         with source.open("rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(source, self.path(model_hash))
+        with passing(Boundary.MODEL_ADOPT):
+            os.replace(source, self.path(model_hash))
         self._changed = -1
 
     def remove(self, model_hash: bytes) -> None:
         """Forget a model; without effect if it is not there."""
-        self.path(model_hash).unlink(missing_ok=True)
+        with passing(Boundary.MODEL_REMOVE):
+            self.path(model_hash).unlink(missing_ok=True)
         self._changed = -1

@@ -14,6 +14,7 @@ from agents.effects.fees import GWEI
 from agents.effects.ports import Fatal, Receipt, Transient
 from agents.effects.refusals import Refusal, meaning
 from agents.effects.slots import Attempt, Ending, Landing
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.commitment import checksum_address
 from bfl_events.rpc import RpcRefused, Unavailable, WrongChain, WrongContract
 from bfl_events.schema import Address
@@ -130,7 +131,8 @@ class Node:
     async def push(self, raw: bytes) -> tuple[Refusal | None, str]:
         """Send signed bytes; what the node had against them, and its words."""
         try:
-            await ask(self._rpc, "eth_sendRawTransaction", "0x" + raw.hex())
+            with passing(Boundary.TX_SEND):
+                await ask(self._rpc, "eth_sendRawTransaction", "0x" + raw.hex())
         except RpcRefused as refused:
             return meaning(refused.message), refused.message
         return None, ""

@@ -20,6 +20,7 @@ from agents.effects.ports import Clock, Transient
 from agents.effects.refusals import Refusal
 from agents.effects.slots import VOID_GAS, Ending, Landing, Payload, Slot
 from agents.effects.writer import Writer
+from bfl_events.boundaries import Boundary, passing
 
 Report = Callable[[str, Mapping[str, object]], None]
 
@@ -162,7 +163,8 @@ class Settler:
             # it took effect, and that is why nobody waits any more: after a reorg the same bytes go out again
             self._book.set_abandoned(nonce, abandoned=False)
         if self._book.landed.get(nonce) != landing:
-            self._book.landed[nonce] = landing
+            with passing(Boundary.TX_LANDED):
+                self._book.landed[nonce] = landing
             block = None if landing.receipt is None else landing.receipt.block
             self._ears.tell(landing.ending.value, self._book.open[nonce], block=block)
         self._ears.landed(nonce, landing)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agents.effects.fees import Fee
 from agents.effects.ports import Fatal, Receipt, Transient
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.schema import Address
 
 VERSION = 1
@@ -119,7 +120,7 @@ class Slots:
             raise Fatal(f"{self._path} was written by a newer version (format {version}, this one knows {VERSION}):"
                         " upgrade this program", exit_code=19)
         if version == 0:
-            with self._transaction():
+            with self._transaction(Boundary.OUTBOX_CREATE):
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO identity VALUES (?, ?, NULL)", (chain_id, account))
@@ -173,28 +174,28 @@ class Slots:
     # ---- writing: durable when the method returns
 
     def remember_genesis(self, block_hash: bytes) -> None:
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_GENESIS):
             self._db.execute("UPDATE identity SET genesis=?", (block_hash,))
 
     def add(self, slot: Slot) -> None:
         """A newly signed slot with its first attempt."""
         p = slot.payload
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_ADD):
             self._db.execute("INSERT INTO slot (nonce, key, dest, data, value, gas, abandoned) VALUES (?,?,?,?,?,?,?)",
                              (slot.nonce, slot.key, p.to, p.data, str(p.value), p.gas, slot.abandoned))
             self._insert_attempt(slot.nonce, slot.attempts[0])
 
     def add_attempt(self, nonce: int, attempt: Attempt) -> None:
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_VERSION):
             self._insert_attempt(nonce, attempt)
 
     def set_abandoned(self, nonce: int, abandoned: bool) -> None:
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_ABANDON):
             self._db.execute("UPDATE slot SET abandoned=? WHERE nonce=?", (abandoned, nonce))
 
     def close_slots(self, landings: Sequence[tuple[int, Landing]]) -> None:
         """Buried: nothing below is expected to change any more."""
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_BURY):
             for nonce, landing in landings:
                 r = landing.receipt
                 found = (None, None, None, None) if r is None else (r.tx, r.block, r.gas_used, r.gas_price)
@@ -204,7 +205,7 @@ class Slots:
 
     def reopen(self, nonce: int) -> list[Slot]:
         """The chain forgot more than was buried: every closed slot from `nonce` on is open again."""
-        with self._transaction():
+        with self._transaction(Boundary.OUTBOX_REOPEN):
             query = "SELECT nonce FROM slot WHERE nonce>=? AND ending IS NOT NULL"
             lost = [n for (n,) in self._db.execute(query, (nonce,))]
             self._db.execute("UPDATE slot SET ending=NULL WHERE nonce>=?", (nonce,))
@@ -216,8 +217,8 @@ class Slots:
                           attempt.signed_at, attempt.head))
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with _durably(self._path):
+    def _transaction(self, step: Boundary) -> Iterator[None]:
+        with passing(step), _durably(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -12,6 +12,7 @@ from agents.effects.node import Head, Node
 from agents.effects.ports import Clock, Transient
 from agents.effects.signer import Signer
 from agents.effects.slots import VOID_GAS, Attempt, Payload, Slot
+from bfl_events.boundaries import Boundary, passing
 from bfl_events.schema import Address
 
 
@@ -54,7 +55,8 @@ class Writer:
     def _sign(self, nonce: int, fields: dict[str, Any], fee: Fee, head: Head, *, void: bool) -> Attempt:
         envelope = {"type": 2, "chainId": self.chain_id, "nonce": nonce, "accessList": [],
                     "maxFeePerGas": fee.max_fee, "maxPriorityFeePerGas": min(fee.tip, fee.max_fee)}
-        signed = self._signer.sign(envelope | fields)
+        with passing(Boundary.TX_SIGN):
+            signed = self._signer.sign(envelope | fields)
         return Attempt(signed.hash, signed.raw, fee, void, self._clock.time(), head.number)
 
     async def _tip(self, head: Head) -> int:

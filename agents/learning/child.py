@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from bfl_events.boundaries import arm
+
 if TYPE_CHECKING:
     from agents.learning.session import Session
 
@@ -41,6 +43,7 @@ class Pipes:
 def main() -> int:
     """Serves until stdin ends; returns the exit status (0, or 1 after an error of its own)."""
     die_with_parent()
+    arm(os.environ)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the agent decides what ends
     pipes = protected_pipes()
     session: Session | None = None

@@ -24,6 +24,7 @@ from agents.learning.failure import Failure
 from agents.learning.placement import Placement
 from agents.learning.samples import Samples, TensorSamples, class_labels
 from agents.learning.settings import Optimizer, Training
+from bfl_events.boundaries import Boundary, passing
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -88,7 +89,8 @@ def train(model: nn.Module, samples: Samples, job: Job, report: Report) -> Cours
 def forget_checkpoint(job: Job) -> None:
     """The trained model is on disk: its checkpoint has served."""
     if job.checkpoint is not None:
-        job.checkpoint.unlink(missing_ok=True)
+        with passing(Boundary.CHILD_FORGET):
+            job.checkpoint.unlink(missing_ok=True)
 
 
 def make_optimizer(model: nn.Module, terms: Optimizer) -> torch.optim.Optimizer:
@@ -184,7 +186,8 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job, losses: 
             buffer,
         )
         part.write_bytes(buffer.getbuffer())
-        part.replace(job.checkpoint)
+        with passing(Boundary.CHILD_CHECKPOINT):
+            part.replace(job.checkpoint)
     finally:
         part.unlink(missing_ok=True)
 

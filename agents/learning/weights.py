@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agents.learning.exact import CHUNK, F32
 from agents.learning.failure import Failure
 from agents.learning.layout import Layout, layout_of, not_canonical
+from bfl_events.boundaries import Boundary, passing
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
@@ -154,8 +155,9 @@ def replacing(path: Path) -> Iterator[Writer]:
         with part.open("wb", buffering=0) as raw:
             yield Writer(_Whole(raw))
             os.fsync(raw.fileno())
-        part.replace(path)
-        _sync(path.parent)
+        with passing(Boundary.CHILD_MODEL):
+            part.replace(path)
+            _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from agents.storage.cid import UnixFsHasher, to_text
 from agents.storage.partfile import PartFile, disk_errors
 from agents.storage.store import BlobCorrupt, BlobTooLarge
+from bfl_events.boundaries import Boundary
 
 
 class Download:
@@ -39,7 +40,7 @@ class Download:
         if actual != self._cid:
             raise BlobCorrupt(f"asked for {to_text(self._cid)}, got {self.received} bytes of {to_text(actual)}")
         with disk_errors(f"writing {self._out}"):
-            self._part.commit(self._out)
+            self._part.commit(self._out, Boundary.BLOB_GET)
         return self.received
 
     def discard(self) -> None:

@@ -21,6 +21,7 @@ from agents.storage.cid import LEAF_BYTES, UnixFsHasher, to_text
 from agents.storage.download import Download
 from agents.storage.kubo_errors import check, translated
 from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
+from bfl_events.boundaries import Boundary, passing
 
 _PROBE_BYTES: Final = 4096
 _UPLOAD_BYTES: Final = 1 << 20
@@ -64,8 +65,9 @@ class KuboStore:
                 form = aiohttp.MultipartWriter("form-data")
                 part = form.append(_read(file, hasher), {"Content-Type": "application/octet-stream"})
                 part.set_content_disposition("form-data", name="file", filename="blob")
-                async with self._post(client, "add", _ADD.items(), doing, form) as reply:
-                    stored = _field(json.loads(await reply.text()), "Hash", doing)
+                with passing(Boundary.KUBO_ADD):
+                    async with self._post(client, "add", _ADD.items(), doing, form) as reply:
+                        stored = _field(json.loads(await reply.text()), "Hash", doing)
                 cid = hasher.cid()
                 if stored != to_text(cid):
                     raise BlobCorrupt(f"{doing}: Kubo stored {stored}, the content is {to_text(cid)}")
@@ -89,9 +91,10 @@ class KuboStore:
         name = to_text(cid)
         async with self._asking(f"pinning {name}", BlobMissing) as client:
             # not client.pin.add: it takes a proxy's empty 502 for a pin that Kubo gave up
-            async with self._post(client, "pin/add", [("arg", name)], f"pinning {name}") as reply:
-                if not await reply.read():
-                    raise BlobMissing(f"pinning {name}: Kubo gave up on it")
+            with passing(Boundary.KUBO_PIN):
+                async with self._post(client, "pin/add", [("arg", name)], f"pinning {name}") as reply:
+                    if not await reply.read():
+                        raise BlobMissing(f"pinning {name}: Kubo gave up on it")
             await self._set_mark(client, name)
 
     async def unpin(self, cid: bytes) -> None:
@@ -106,9 +109,10 @@ class KuboStore:
                 await self._remove_pin(client, name, doing)
             # not client.files.rm: its None is both success and a dead daemon
             mark = [("arg", self._mark(name)), ("force", "true")]
-            async with self._post(client, "files/rm", mark, doing) as reply:
-                if complaint := await reply.text():
-                    raise StoreUnavailable(f"{doing}: {complaint[:200]}")
+            with passing(Boundary.KUBO_UNMARK):
+                async with self._post(client, "files/rm", mark, doing) as reply:
+                    if complaint := await reply.text():
+                        raise StoreUnavailable(f"{doing}: {complaint[:200]}")
 
     async def has(self, cid: bytes) -> bool:
         name = to_text(cid)
@@ -176,8 +180,9 @@ class KuboStore:
         # not client.files.cp: it takes a proxy's empty 502 for success
         link = [("arg", f"/ipfs/{name}"), ("arg", self._mark(name)), ("parents", "true")]
         try:
-            async with self._post(client, "files/cp", link, f"marking {name}"):
-                return
+            with passing(Boundary.KUBO_MARK):
+                async with self._post(client, "files/cp", link, f"marking {name}"):
+                    return
         except StorageError as error:
             if "already has entry" not in str(error):
                 raise
@@ -198,7 +203,8 @@ class KuboStore:
 
     async def _remove_pin(self, client: aioipfs.AsyncIPFS, name: str, doing: str) -> None:
         try:
-            _field(await client.pin.rm(name), "Pins", doing)
+            with passing(Boundary.KUBO_UNPIN):
+                _field(await client.pin.rm(name), "Pins", doing)
         except aioipfs.APIError as error:
             if "not pinned" not in str(error.message):
                 raise

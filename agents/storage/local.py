@@ -19,6 +19,7 @@ from agents.storage.cid import UnixFsHasher, chunks, parse, to_text
 from agents.storage.download import Download
 from agents.storage.partfile import PartFile, disk_errors, sweep, sync_directory
 from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
+from bfl_events.boundaries import Boundary, passing
 
 _PROBE_BYTES: Final = 4096
 _NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
@@ -101,7 +102,7 @@ class LocalStore:
                     part.write(chunk)
             cid = hasher.cid()
             with disk_errors(doing):
-                part.commit(self._mine / to_text(cid))
+                part.commit(self._mine / to_text(cid), Boundary.BLOB_PUT)
         finally:
             part.discard()
         return cid
@@ -119,7 +120,8 @@ class LocalStore:
                     continue
                 except BlobCorrupt as error:
                     failure = error
-                    copy.replace(self._quarantine / f"{name}.{copy.parent.name}.{secrets.token_hex(4)}")
+                    with passing(Boundary.BLOB_QUARANTINE):
+                        copy.replace(self._quarantine / f"{name}.{copy.parent.name}.{secrets.token_hex(4)}")
                     continue
                 if mine_was_there:
                     self._pin(name)
@@ -151,26 +153,27 @@ class LocalStore:
         if copy == pin:
             return
         try:
-            os.link(copy, pin)
+            with passing(Boundary.BLOB_PIN):
+                os.link(copy, pin)
+                sync_directory(self._mine)
         except FileExistsError:
             return
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             self._duplicate(copy, pin)
-        sync_directory(self._mine)
 
     def _duplicate(self, copy: Path, pin: Path) -> None:
         part = PartFile(self._parts)
         try:
             for chunk in chunks(copy):
                 part.write(chunk)
-            part.commit(pin)
+            part.commit(pin, Boundary.BLOB_PIN)
         finally:
             part.discard()
 
     def _unpin(self, name: str) -> None:
-        with disk_errors(f"unpinning in the store {self._directory}"):
+        with disk_errors(f"unpinning in the store {self._directory}"), passing(Boundary.BLOB_UNPIN):
             (self._mine / name).unlink(missing_ok=True)
             sync_directory(self._mine)
 

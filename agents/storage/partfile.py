@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agents.storage.store import StoreFull, StoreUnavailable
+from bfl_events.boundaries import Boundary, passing
 
 
 class PartFile:
@@ -25,12 +26,13 @@ class PartFile:
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)
 
-    def commit(self, target: Path) -> None:
+    def commit(self, target: Path, step: Boundary) -> None:
         """Make the bytes durable, then let them appear at `target`, replacing what was there."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._path.replace(target)
-        sync_directory(target.parent)
+        with passing(step):
+            self._path.replace(target)
+            sync_directory(target.parent)
 
     def discard(self) -> None:
         with suppress(OSError):  # closing flushes, which fails again on a full disk
@@ -43,7 +45,8 @@ def sweep(directory: Path) -> None:
     for path in directory.glob(".*.part"):
         with suppress(OSError), path.open("rb") as file:
             if _try_lock(file.fileno()):
-                path.unlink()
+                with passing(Boundary.BLOB_SWEEP):
+                    path.unlink()
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -6,8 +6,11 @@ needs them, so that --help is fast.
 
 from __future__ import annotations
 
+import os
+
 import typer
 
+from bfl_events.boundaries import arm
 from bfl_events.cli import live, recorded
 
 app = typer.Typer(
@@ -23,4 +26,5 @@ for command in (live.tail, live.export, recorded.replay, recorded.verify, record
 
 def main() -> None:
     """The console script."""
+    arm(os.environ)
     app()

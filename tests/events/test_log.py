@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from bfl_events.boundaries import Boundary
 from bfl_events.codec import checksummed
 from bfl_events.lineage import Ref
 from bfl_events.log import EventLog, Identity, LogError, LogTooNew, OtherLog
@@ -227,5 +228,6 @@ def test_a_second_writer_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite"
     with EventLog(path, IDENTITY) as log, EventLog(path, IDENTITY) as other:
         other._file._db.execute("PRAGMA busy_timeout = 0")
-        with log._file.transaction(durable=True), pytest.raises(LogError, match="Another process writes"):
+        writing = log._file.transaction(Boundary.LOG_APPEND, durable=True)
+        with writing, pytest.raises(LogError, match="Another process writes"):
             other.append([record(1)], ref(1))
