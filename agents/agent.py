@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.core import requester, worker
 from agents.core.admission import decline, joinable, terms_of
+from agents.core.divergence import check_base
 from agents.core.intents import Done
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
@@ -150,6 +151,7 @@ class Agent:
         if (failure := self._outside.failure()) is not None:
             raise failure
         self._tell_declined(outlook)
+        self._tell_astray(outlook)
         if self._charge.task is None:
             return False
         task = outlook.world.tasks.get(self._charge.task)
@@ -182,6 +184,11 @@ class Agent:
             open_to_me = self._charge.address not in task.seats and joinable(task, outlook.now)
             if open_to_me and (reason := decline(task, self._memory(), self._me(), outlook.now)):
                 self._outside.narrator.declined(task.address, reason)
+
+    def _tell_astray(self, outlook: Outlook) -> None:
+        for task in outlook.world.tasks.values():
+            if self._charge.address in task.seats:
+                self._outside.narrator.compared(task.address, check_base(task, self._memory(), self._me()))
 
     # ---- what the hands ask for -------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.core import intents as i
+from agents.core.divergence import BaseCheck
 from agents.core.state import Outlook
 from agents.effects.ports import Rejected, Transient
 from agents.health import Health
@@ -56,6 +57,7 @@ LOGGED: Mapping[type[ev.Event], Marker] = {
     ev.Refunded: Marker.LEDGER_REFUNDED,
     ev.Burned: Marker.LEDGER_BURNED,
 }
+BASE = "base"
 NAMED = ("round", "attempt", "sender", "kind")
 PROVES: Mapping[type[i.Intent], tuple[str, ...]] = {
     i.FetchModel: ("store", "disk"), i.PublishModel: ("store",), i.PublishCopy: ("store",),
@@ -84,6 +86,8 @@ class Narrator:
     me: Address
     _began: dict[str, float] = field(default_factory=dict)
     _declined: dict[Address, str] = field(default_factory=dict)
+    _alarmed: dict[Address, int] = field(default_factory=dict)
+    _astray: set[Address] = field(default_factory=set)
 
     def report(self, intent: i.Intent, what: str, detail: i.Outcome | BaseException | None) -> None:
         """The runner's report."""
@@ -155,6 +159,21 @@ class Narrator:
         if self._declined.get(task) != reason:
             self._declined[task] = reason
             self.log.info(Marker.TASK_DECLINED, task=task, reason=reason)
+
+    def compared(self, task: Address, base: BaseCheck | None) -> None:
+        """The alarm when most others build on another global model, once a round, and the word that it is over."""
+        if base is not None and base.differs and self._alarmed.get(task) != base.round:
+            self._alarmed[task] = base.round
+            self._astray.add(task)
+            fields = {"task": task, "round": base.round, "mine": base.mine.hex(), "majority": base.theirs.hex()}
+            self.log.warning(Marker.ROUND_BASE_DIVERGED, **fields, next=base.next)
+            self.health.trouble(BASE, f"round {base.round} of {task}: most build on {base.theirs.hex()}, this agent on "
+                                      f"{base.mine.hex()}; {base.next}")
+        if task in self._astray and (base is None or base.mended):
+            self._astray.discard(task)
+            self.health.well(BASE)
+            if base is not None:
+                self.log.info(Marker.ROUND_BASE_RESYNCED, task=task, round=base.round, majority=base.theirs.hex())
 
     def outbox(self, event: str, fields: Mapping[str, object]) -> None:
         """The outbox's report: every durable or visible step of a transaction."""

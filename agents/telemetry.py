@@ -92,6 +92,7 @@ class Marker(StrEnum):
     ROUND_DEADLINE_MISSED = "round.deadline.missed"
     ROUND_PHASE_EXTENDED = "round.phase.extended"
     ROUND_BASE_DIVERGED = "round.base.diverged"
+    ROUND_BASE_RESYNCED = "round.base.resynced"
     MODEL_REQUESTED = "model.requested"
     MODEL_REPAIRED = "model.repaired"
     MODEL_DELIVERED = "model.delivered"

@@ -111,8 +111,7 @@ def _train(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
     base = start_of(task, memory, task.round)
     agreed = agreed_start(task, task.round)
     if base is None or base not in memory.models or (agreed is not None and agreed != base):
-        yield from obtain_start(task, memory, me, now, task.round)
-    if base is None or base not in memory.models:
+        yield from obtain_start(task, memory, me, now, task.round)      # not the majority's: re-sync, do not train on
         return
     train = TrainModel(task.address, task.round, base)
     trained = memory.model(train.key)
@@ -191,12 +190,10 @@ def _score(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
         return
     yield from _gather(task, memory, me, now, index)
     agreed, own = agreed_start(task, task.round), start_of(task, memory, task.round)
-    base = agreed if agreed in memory.models else own
-    if base is None or base not in memory.models:
+    base = own if agreed is None else agreed
+    if base is None or base not in memory.models:       # lane 0 of another base than the majority's would convict me
         yield from obtain_start(task, memory, me, now, task.round)
         return
-    if agreed is not None and agreed != base:
-        yield from obtain_start(task, memory, me, now, task.round)
     logged = task.current.score_commits.get(index)
     prefix = f"score:{task.address}:{task.attempt}:{task.current.seed.hex()}:{base.hex()}:"
     rows = [row for _, row in memory.rows_under(prefix)]

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Protocol
 
 from agents.agent import Agent, Charge, Outside, Trials
+from agents.core.divergence import BaseCheck
 from agents.core.intents import Intent, Outcome
 from agents.core.state import Limits, Outlook
 from agents.crypto.commitment import SaltKey
@@ -281,6 +282,9 @@ class Whisper:
 
     def declined(self, task: Address, reason: str) -> None:
         self.host._tell("declined", reason)
+
+    def compared(self, task: Address, base: BaseCheck | None) -> None:
+        pass
 
     def tick(self, outlook: Outlook) -> None:
         self.host.thought(outlook)
