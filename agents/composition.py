@@ -46,9 +46,9 @@ from agents.operations import Operator, handlers
 from agents.policy import limits_of, site_of, trials_of, unknown_task
 from agents.redaction import Redactor
 from agents.settings import Settings
-from agents.storage import open_store
+from agents.storage import BlobSource, InvalidAddress, open_source, open_store
 from agents.telemetry import Log, Marker, Telemetry, open_log
-from bfl_events.log import EventLog, Identity, LogError
+from bfl_events.log import EventLog, Identity, LogError, LogTooNew
 from bfl_events.rpc import Rpc, Unavailable, WrongChain, WrongContract
 from bfl_events.schema import Address
 from bfl_events.source import EventSource
@@ -82,7 +82,7 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
             agent = await _assemble(settings, task, keyring, telemetry, disguise, stack)
             await agent.run()
         code = 0
-    except (Fatal, KeystoreError, SettingsError, LogError, WrongChain, WrongContract) as error:
+    except (Fatal, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract) as error:
         code = _exit_code(error)
         telemetry.log.critical(Marker.AGENT_HALTED, reason=str(error), exit_code=code)
     finally:
@@ -99,8 +99,10 @@ def _exit_code(error: Exception) -> int:
             return KEYSTORE_EXIT
         case WrongChain() | WrongContract():
             return WRONG_CHAIN_EXIT
-        case _:
+        case LogTooNew():
             return NEWER_EXIT
+        case _:
+            return CONFIGURATION_EXIT
 
 
 async def _assemble(
@@ -140,7 +142,10 @@ async def _assemble(
     files = ModelFiles(home.models)
     store = open_store(settings.store_address, owner=keyring.address.lower(), deadline=settings.store.deadline_s)
     stack.push_async_callback(store.close)
-    exchange = Exchange(store, files, keyring.keys, home.envelopes, chain_id=chain_id, account=keyring.address)
+    routes = [await _route(address, settings, keyring.address, stack) for address in settings.routes]
+    exchange = Exchange(
+        store, files, keyring.keys, home.envelopes, chain_id=chain_id, account=keyring.address, routes=routes
+    )
     apprentice = Apprentice(site_of(settings), exchange, home.work)
     stack.push_async_callback(apprentice.close)
     seals = AccountSeals(SaltKey.derive(keyring.account_key), chain_id, keyring.address)
@@ -175,6 +180,12 @@ async def _insist(question: Callable[[], Awaitable[_Answer]], health: Health, lo
         else:
             _recovered(health, log)
             return answer
+
+
+async def _route(address: str, settings: Settings, account: Address, stack: AsyncExitStack) -> BlobSource:
+    source = open_source(address, owner=account.lower(), deadline=settings.store.deadline_s)
+    stack.push_async_callback(source.close)
+    return source
 
 
 def _trouble(health: Health, log: Log, sentence: str) -> None:

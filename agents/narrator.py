@@ -60,11 +60,18 @@ LOGGED: Mapping[type[ev.Event], Marker] = {
 BASE = "base"
 NAMED = ("round", "attempt", "sender", "kind")
 PROVES: Mapping[type[i.Intent], tuple[str, ...]] = {
-    i.FetchModel: ("store", "disk"), i.PublishModel: ("store",), i.PublishCopy: ("store",),
+    i.FetchModel: ("store", "disk"), i.PublishModel: ("store", "read-back"), i.PublishCopy: ("store",),
     i.LoadTerms: ("store", "disk"),
     i.TrainModel: ("learning", "disk"), i.ScoreModels: ("learning",), i.AggregateModels: ("learning", "disk"),
 }
-BROKEN = {"store": Marker.STORE_UNREACHABLE, "learning": Marker.CHILD_ENDED}
+BROKEN = {
+    "store": Marker.STORE_UNREACHABLE, "read-back": Marker.BLOB_UNSEEN, "learning": Marker.CHILD_ENDED,
+    "disk": Marker.DISK_REFUSED,
+}
+MENDED = {
+    "store": Marker.STORE_RECOVERED, "read-back": Marker.BLOB_SEEN, "learning": Marker.CHILD_STARTED,
+    "disk": Marker.DISK_RECOVERED,
+}
 TOLD = ("round", "attempt", "worker", "phase", "deadline", "amount", "reason", "strikes", "voids", "votes")
 TRANSACTION = {
     "sent": Marker.TX_SENT, "replaced": Marker.TX_REPLACED, "mined": Marker.TX_CONFIRMED, "buried": Marker.TX_CONFIRMED,
@@ -119,7 +126,7 @@ class Narrator:
         self.log.info(FINISHED.get(type(intent), Marker.INTENT_FINISHED), **fields)
         for part in PROVES.get(type(intent), ()):
             if self.health.well(part):
-                self.log.info(Marker.STORE_RECOVERED if part == "store" else Marker.CHILD_STARTED, part=part)
+                self.log.info(MENDED[part], part=part)
 
     def _failed(self, error: i.Outcome | BaseException | None, fields: dict[str, Any]) -> None:
         if isinstance(error, Transient) and error.part and self.health.trouble(error.part, str(error)):

@@ -112,11 +112,22 @@ class Account(_Section):
 
 
 class Store(_Section):
-    """`local:<directory>` (relative to the home) or the address of a Kubo RPC API."""
+    """`local:<directory>` (relative to the home) or the address of a Kubo RPC API.
+
+    `read_back`: other routes through which a model must be readable before it is opened on chain: further stores, or
+    `gateway:https://host`. Each has `deadline_s`.
+    """
 
     address: Annotated[str, Field(min_length=1)] = "local:blobs"
+    read_back: Many[Annotated[str, Field(min_length=1)]] = ()
     deadline_s: Seconds = 120
     retain_rounds: Annotated[int, Field(ge=3)] = 3
+
+    @model_validator(mode="after")
+    def _another_route(self) -> Store:
+        if self.address in self.read_back:
+            raise ValueError("store.read_back names the store itself; reading a model back there shows nothing")
+        return self
 
 
 class Partition(_Section):
@@ -216,9 +227,17 @@ class Settings(BaseSettings):
     @property
     def store_address(self) -> str:
         """The store's address with a relative `local:` directory made absolute."""
-        if not self.store.address.startswith(_LOCAL):
-            return self.store.address
-        return f"{_LOCAL}{self.home.root / self.store.address.removeprefix(_LOCAL)}"
+        return self._located(self.store.address)
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """`store.read_back`, likewise."""
+        return tuple(map(self._located, self.store.read_back))
+
+    def _located(self, address: str) -> str:
+        if not address.startswith(_LOCAL):
+            return address
+        return f"{_LOCAL}{self.home.root / address.removeprefix(_LOCAL)}"
 
     @property
     def plugins(self) -> dict[str, str]:

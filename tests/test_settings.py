@@ -84,6 +84,16 @@ def test_an_unknown_variable_is_refused_with_a_suggestion(home: Home, monkeypatc
         load(home)
 
 
+def test_routes_for_reading_back_are_located_like_the_store_and_are_other_ones(
+    home: Home, write: Callable[[str], None]
+) -> None:
+    write('[store]\nread_back = ["local:mirror", "gateway:https://ipfs.example"]\n')
+    assert load(home).routes == (f"local:{home.root / 'mirror'}", "gateway:https://ipfs.example")
+    write('[store]\nread_back = "local:blobs"\n')
+    with pytest.raises(SettingsError, match="names the store itself"):
+        load(home)
+
+
 def test_every_problem_is_named_with_the_source_it_came_from(
     home: Home,
     write: Callable[[str], None],

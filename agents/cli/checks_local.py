@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +21,11 @@ from agents.identity import choose, password, password_path
 from agents.misconfiguration import SettingsError
 from agents.redaction import redact_url
 from agents.settings import Settings
-from agents.storage import StorageError, open_store
+from agents.storage import BlobMissing, BlobStore, StorageError, open_source, open_store
 
 _MIN_DISK: Final = 2 * 1024**3
 _DEADLINE_S: Final = 2.0
+_TRIAL_BYTES: Final = 4096
 
 
 async def examine(session: Session, spec: Path | None = None) -> list[Check]:
@@ -81,15 +83,51 @@ def _account(settings: Settings) -> Iterator[Check]:
 
 async def _store(settings: Settings) -> list[Check]:
     address = settings.store_address
-    name = redact_url(address) if "://" in address else address
     try:
         store = open_store(address, owner="doctor", deadline=_DEADLINE_S)
         try:
-            return [ok("store", name, await store.probe())]
+            found = ok("store", _shown(address), await store.probe())
+            return [found, *await _routes(settings, store)]
         finally:
             await store.close()
     except (StorageError, ValueError, TimeoutError) as error:
-        return [fail("store", name, str(error), "start the store, or correct store.address")]
+        return [fail("store", _shown(address), str(error), "start the store, or correct store.address")]
+
+
+async def _routes(settings: Settings, store: BlobStore) -> list[Check]:
+    """Whether each route of store.read_back shows what was just put into the own store."""
+    if not settings.routes:
+        return []
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "source")
+        source.write_bytes(os.urandom(_TRIAL_BYTES))
+        cid = await store.put(source)
+        try:
+            routes = (_route(address, cid, Path(scratch, str(at))) for at, address in enumerate(settings.routes))
+            return list(await asyncio.gather(*routes))
+        finally:
+            await store.unpin(cid)
+
+
+async def _route(address: str, cid: bytes, out: Path) -> Check:
+    name, remedy = _shown(address), "connect it with the own store, or correct store.read_back"
+    try:
+        route = open_source(address, owner="doctor", deadline=_DEADLINE_S)
+        try:
+            await route.get(cid, out, max_bytes=_TRIAL_BYTES)
+        finally:
+            await route.close()
+    except BlobMissing as error:
+        return warn("read-back", name, f"does not show a new blob within {_DEADLINE_S:g} s: {error}", remedy)
+    except (StorageError, ValueError) as error:
+        return fail("read-back", name, str(error), remedy)
+    return ok("read-back", name, "shows what the own store holds")
+
+
+def _shown(address: str) -> str:
+    """Without what may be a password."""
+    kind, colon, url = address.rpartition("gateway:")
+    return f"{kind}{colon}{redact_url(url)}" if "://" in url else address
 
 
 def _learning(settings: Settings) -> Iterator[Check]:

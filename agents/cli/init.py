@@ -29,6 +29,7 @@ rpc = {rpc}
 {chain}
 [store]
 address = {store}      # local:DIRECTORY, or a Kubo API such as /ip4/127.0.0.1/tcp/5001
+# read_back = ["gateway:https://HOST"]   # open a model on chain only after it was read there (or in another store) too
 
 [learning]
 device = "auto"

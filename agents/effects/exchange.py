@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,23 +16,28 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from agents.core.intents import FetchModel, ModelReady, Published, Refused
 from agents.crypto.envelope import Context, EnvelopeError, max_envelope_bytes, open_envelope, seal
 from agents.effects.model_files import ModelFiles
-from agents.effects.ports import Blobs, Transient
+from agents.effects.ports import Blobs, Source, Transient
 from agents.effects.seals import raw_address
 from agents.storage.store import BlobCorrupt, BlobMissing, BlobTooLarge, InvalidCid, StorageError
 from bfl_events.schema import Address
 
+OPENED = 0            # the kind of envelope that openModel names
 Recipients = tuple[tuple[Address, bytes], ...]
 
 
 class Exchange:
-    """One agent's side of the exchange. `keys()` gives its private keys by key id, old ones included."""
+    """One agent's side of the exchange. `keys()` gives its private keys by key id, old ones included.
+
+    `routes`: other ways to the same content. A model is not published before it was read through each of them.
+    """
 
     def __init__(
         self, blobs: Blobs, files: ModelFiles, keys: Callable[[], Mapping[bytes, RSAPrivateKey]], work: Path,
-        *, chain_id: int, account: Address,
+        *, chain_id: int, account: Address, routes: Sequence[Source] = (),
     ) -> None:
         self._blobs, self._files, self._keys, self._work = blobs, files, keys, work
-        self._chain_id, self._account = chain_id, account
+        self._chain_id, self._account, self._routes = chain_id, account, routes
+        self._unseen: tuple[object, Published] | None = None
         work.mkdir(parents=True, exist_ok=True)
         for leftover in work.iterdir():
             leftover.unlink()
@@ -67,9 +72,26 @@ class Exchange:
     async def publish(
         self, task: Address, round: int, attempt: int, kind: int, model_hash: bytes, recipients: Recipients
     ) -> Published:
-        """Seal, pin, and read back before anybody is told. Raises Transient; EnvelopeError if nobody could open it."""
-        envelope, copy = self._scratch(), self._scratch()
+        """Seal, pin, and read back before anybody is told. Raises Transient; EnvelopeError if nobody could open it.
+
+        What is opened on chain (kind 0) is read back through every route, so that a publisher that is cut off learns it
+        before it has promised anything (PROTOCOL 1, T17b). Another try is with the same envelope: it may be on its way.
+        """
         context = self._context(task, round, attempt, self._account, kind)
+        sealing = (context, model_hash, recipients)
+        if self._unseen is not None and self._unseen[0] == sealing:
+            published = self._unseen[1]
+        else:
+            published = await self._seal(context, model_hash, recipients)
+        if kind == OPENED and self._routes:
+            self._unseen = (sealing, published)
+            for route in self._routes:
+                await self._see(route, published)
+            self._unseen = None
+        return published
+
+    async def _seal(self, context: Context, model_hash: bytes, recipients: Recipients) -> Published:
+        envelope, copy = self._scratch(), self._scratch()
         try:
             size = await asyncio.to_thread(
                 seal, self._files.path(model_hash), envelope, context, [(raw_address(a), key) for a, key in recipients]
@@ -80,6 +102,26 @@ class Exchange:
             envelope.unlink(missing_ok=True)
             copy.unlink(missing_ok=True)
         return Published(cid, size)
+
+    async def _see(self, route: Source, published: Published) -> None:
+        """Read the envelope as others would have to. Raises Transient, after it was provided once more."""
+        copy = self._scratch()
+        try:
+            await route.get(published.cid, copy, max_bytes=published.size)
+        except StorageError as error:
+            raise Transient(
+                f"the sealed model is in the own store, but cannot be read by another route: {error}. It is not opened "
+                f"on chain before that works. {await self._provided(published.cid)}", part="read-back"
+            ) from error
+        finally:
+            copy.unlink(missing_ok=True)
+
+    async def _provided(self, cid: bytes) -> str:
+        try:
+            await self._blobs.provide(cid)
+        except StorageError as error:
+            return f"It could not be provided again either: {error}"
+        return "It was provided again"
 
     async def read_public(self, cid: bytes, sha256: bytes, max_bytes: int) -> Path | Refused:
         """Public bytes (specification, initial model, validation set) to a scratch file that the caller removes.

@@ -16,7 +16,8 @@ from bfl_events.schema import Address
 class Transient(Exception):
     """The world did not answer: the same act may succeed later. Retried with back-off.
 
-    `part` names what does not work ("store", "learning", "disk"), for health; empty where nothing is broken.
+    `part` names what does not work ("store", "read-back", "learning", "disk"), for health; empty where nothing is
+    broken.
     """
 
     def __init__(self, message: str, *, part: str = "") -> None:
@@ -83,6 +84,13 @@ class Blobs(Protocol):
     async def get(self, cid: bytes, out: Path, *, max_bytes: int) -> int: ...
     async def pin(self, cid: bytes) -> None: ...
     async def unpin(self, cid: bytes) -> None: ...
+    async def provide(self, cid: bytes) -> None: ...
+
+
+class Source(Protocol):
+    """Somewhere else to read blobs from; `agents.storage.store.BlobSource` fits."""
+
+    async def get(self, cid: bytes, out: Path, *, max_bytes: int) -> int: ...
 
 
 Progress = Callable[[Mapping[str, Any]], None]

@@ -120,6 +120,15 @@ class KuboStore:
         async with self._asking(doing, StoreUnavailable) as client:
             return bool(await self._marks(client, name, doing))
 
+    async def provide(self, cid: bytes) -> None:
+        name = to_text(cid)
+        doing = f"providing {name}"
+        async with (
+            self._asking(doing, StoreUnavailable) as client,
+            self._post(client, "routing/provide", [("arg", name)], doing) as reply,
+        ):
+            await reply.read()
+
     async def probe(self) -> str:
         with tempfile.TemporaryDirectory() as scratch:
             source, back = Path(scratch, "source"), Path(scratch, "back")

@@ -64,6 +64,9 @@ class LocalStore:
         name = to_text(cid)
         return await self._off_loop(lambda _: self._has(name))
 
+    async def provide(self, cid: bytes) -> None:
+        """Who looks into the directory sees it already."""
+
     async def probe(self) -> str:
         return await self._off_loop(self._probe)
 

@@ -49,8 +49,24 @@ class InvalidCid(StorageError):
     """Not a CIDv1 of SHA-256 with codec raw or dag-pb."""
 
 
+class InvalidAddress(StorageError, ValueError):
+    """What an operator gave as the address of a store is none."""
+
+
 class StoreFull(StorageError):
     """No space left where the blob was to be written; nothing was kept. A person must make room."""
+
+
+class BlobSource(Protocol):
+    """Somewhere to read blobs from."""
+
+    async def get(self, cid: bytes, out: Path, *, max_bytes: int) -> int:
+        """As `BlobStore.get`."""
+        ...
+
+    async def close(self) -> None:
+        """As `BlobStore.close`."""
+        ...
 
 
 class BlobStore(Protocol):
@@ -82,6 +98,10 @@ class BlobStore(Protocol):
 
     async def has(self, cid: bytes) -> bool:
         """Whether this store holds the blob pinned, by whomever, so that it need not be fetched."""
+        ...
+
+    async def provide(self, cid: bytes) -> None:
+        """Tell the network again that the blob is here; nothing to do where there is no network behind the store."""
         ...
 
     async def probe(self) -> str:

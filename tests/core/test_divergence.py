@@ -117,9 +117,9 @@ class Miscalculated(Federation):
 
 
 def test_a_worker_that_went_astray_comes_back_and_loses_nothing() -> None:
-    """Whoever committed first and whoever saw the majority first: both orders occur among the seeds."""
+    """With seed 0 it sees the majority before it commits, with seed 3 it has committed already."""
     committed_first = 0
-    for seed in range(8):
+    for seed in (0, 3):
         federation = Miscalculated(seed)
         federation.run(60)
         records = [record.event for record in federation.chain.records]
@@ -131,4 +131,4 @@ def test_a_worker_that_went_astray_comes_back_and_loses_nothing() -> None:
         assert not [e for e in records if isinstance(e, WorkerPenalized)]
         assert federation.task.state.phase == Phase.COMPLETED
         assert federation.delivered == federation.task.state.final_hash
-    assert 0 < committed_first < 8
+    assert committed_first == 1

@@ -1,5 +1,7 @@
 """A Kubo RPC double: answers as Kubo 0.44 was seen to, and can be told to fail. Owns no rule of the adapter's."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
@@ -45,6 +47,7 @@ class KuboDouble:
         self.directories: set[str] = set()
         self.pins: set[str] = set()
         self.mfs: set[str] = set()
+        self.neighbours: list[KuboDouble] = []  # who sees what this node provides
         self.fault = Fault.NONE
         self.requests: list[tuple[str, str | None]] = []
         self._server: TestServer | None = None
@@ -82,6 +85,7 @@ class KuboDouble:
             "files/cp": self._files_cp,
             "files/rm": self._files_rm,
             "files/ls": self._files_ls,
+            "routing/provide": self._provide,
             "block/rm": self._block_rm,
             "block/stat": self._block_stat,
             "repo/stat": self._repo_stat,
@@ -149,6 +153,16 @@ class KuboDouble:
 
     async def _id(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"ID": "12D3KooWdouble", "AgentVersion": "kubo/0.44.0-double"})
+
+    async def _provide(self, request: web.Request) -> web.StreamResponse:
+        name = request.query["arg"]
+        if not self.neighbours:
+            return _error("cannot provide, no connected peers")
+        if name not in self.blobs:
+            return _error(f"block {name} not found locally, cannot provide")
+        for node in self.neighbours:
+            node.blobs[name] = self.blobs[name]
+        return web.json_response({"ID": "", "Type": 4, "Responses": None, "Extra": ""})
 
     async def _pin_add(self, request: web.Request) -> web.StreamResponse:
         name = request.query["arg"]

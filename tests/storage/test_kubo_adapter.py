@@ -221,3 +221,13 @@ async def test_hostile_trees_on_a_real_kubo_are_refused(kubo_nodes: list[KuboNod
         with pytest.raises(expected):
             await store.get(from_text(name), tmp_path / "out", max_bytes=1 << 20)
     await store.close()
+
+
+async def test_what_is_provided_again_is_seen_by_the_neighbours(
+    store: BlobStore, double: KuboDouble, source: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreUnavailable, match="no connected peers"):
+        await store.provide(CID)
+    double.neighbours.append(KuboDouble())
+    await store.provide(CID)
+    assert double.neighbours[0].blobs == {to_text(CID): BLOB}

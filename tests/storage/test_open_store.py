@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.storage import open_store
+from agents.storage import InvalidAddress, open_source, open_store
+from agents.storage.gateway import Gateway
 from agents.storage.kubo import KuboStore
 from agents.storage.local import LocalStore
 
@@ -61,6 +62,21 @@ async def test_multiaddrs_and_urls_open_kubo(address: str, origin: str) -> None:
 def test_other_addresses_are_refused_with_the_forms_that_work(address: str) -> None:
     with pytest.raises(ValueError, match="local:DIRECTORY"):
         open_store(address, owner="alice", deadline=1)
+
+
+@pytest.mark.parametrize(
+    "address", ["gateway:", "gateway:ipfs.example", "gateway:ftp://host", "gateway:http://", "gateway:http://host/?key=1"]
+)
+def test_what_is_no_gateway_is_refused(address: str) -> None:
+    with pytest.raises(InvalidAddress, match="gateway:https://HOST"):
+        open_source(address, owner="alice", deadline=1)
+
+
+async def test_a_store_or_a_gateway_can_be_read_from() -> None:
+    for address, kind in (("gateway:https://ipfs.example", Gateway), ("http://127.0.0.1:5001", KuboStore)):
+        source = open_source(address, owner="alice", deadline=1)
+        assert isinstance(source, kind)
+        await source.close()
 
 
 def test_a_refusal_does_not_repeat_a_password() -> None:
