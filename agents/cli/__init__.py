@@ -8,8 +8,11 @@ import sys
 
 def main() -> None:
     """The console script."""
-    from agents.cli.app import invoke
+    from agents.lean import light_import
     from bfl_events.boundaries import arm
+
+    with light_import():
+        from agents.cli.app import invoke
 
     arm(os.environ)
     sys.exit(invoke(sys.argv[1:]))

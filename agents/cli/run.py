@@ -28,6 +28,10 @@ def run(
 
 async def serve(session: Session, task: str | None) -> None:
     """Hand over to the daemon; its exit code is the command's."""
-    from agents import composition
+    from agents.lean import light_import, spare_pairings
+
+    with light_import():
+        spare_pairings()
+        from agents import composition
 
     raise typer.Exit(await composition.run(session.settings, task=task))

@@ -79,12 +79,17 @@ def save_encryption_key(
     return directory / name
 
 
+def encryption_key_files(directory: Path) -> list[Path]:
+    """The keystore's encryption keys by their names, newest first."""
+    return sorted((path for path in directory.glob("RSA--*.pem") if _FILE.fullmatch(path.name)), reverse=True)
+
+
 def load_encryption_keys(directory: Path, password: str) -> dict[bytes, RSAPrivateKey]:
     """All encryption keys of the keystore by key id, newest first.
 
     Raises KeyNotFound if there is none, WrongPassword, KeyDamaged.
     """
-    paths = sorted((path for path in directory.glob("RSA--*.pem") if _FILE.fullmatch(path.name)), reverse=True)
+    paths = encryption_key_files(directory)
     if not paths:
         raise KeyNotFound(f"no encryption key (RSA--….pem) in {directory}; make one with `bfl-agent keys rotate`")
     keys = [_load(path, password) for path in paths]
