@@ -95,6 +95,7 @@ class Narrator:
     _declined: dict[Address, str] = field(default_factory=dict)
     _alarmed: dict[Address, int] = field(default_factory=dict)
     _astray: set[Address] = field(default_factory=set)
+    _resumed: bool = False
 
     def report(self, intent: i.Intent, what: str, detail: i.Outcome | BaseException | None) -> None:
         """The runner's report."""
@@ -189,7 +190,11 @@ class Narrator:
         self.log.info(marker, step=event, **fields)
 
     def tick(self, outlook: Outlook) -> None:
-        """Health and gauges after each turn of the loop."""
+        """Health and gauges after each turn of the loop, and a line after the first: from here on it works."""
+        if not self._resumed:
+            self._resumed = True
+            self.log.info(Marker.AGENT_RESUMED, due=len(outlook.wanted), folded=outlook.folded,
+                          cpu_s=round(time.process_time(), 3))
         self.health.beat()
         self.metrics.pulse.set(time.time())
         self.metrics.head_block.set(outlook.now.head)

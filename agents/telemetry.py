@@ -35,6 +35,7 @@ class Marker(StrEnum):
     """Log events, `<area>.<object>.<past participle>`; runbooks and tests wait for these names."""
 
     AGENT_STARTED = "agent.started"
+    AGENT_RESUMED = "agent.resumed"
     AGENT_DRAINING = "agent.draining"
     AGENT_STOPPED = "agent.stopped"
     AGENT_HALTED = "agent.halted"

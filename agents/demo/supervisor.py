@@ -46,6 +46,15 @@ class Restarts:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A process was started at `at` (seconds since the epoch). `after`: the exit status of the life before, if any."""
+
+    name: str
+    at: float
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A process ended: `code` is the exit status, negative for a signal. `final`: it is not started again."""
 
@@ -85,6 +94,7 @@ class Supervisor:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._lives = {service.name: _Life(service) for service in services}
         self._policy, self._clock = restarts or Restarts(), clock
+        self.starts: list[Started] = []
 
     @property
     def pids(self) -> dict[str, int]:
@@ -140,7 +150,9 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def _spawn(self, life: _Life) -> None:
+        after = None if life.ended is None else life.ended.code
         life.due, life.began, life.ended = None, self._clock(), None
+        self.starts.append(Started(life.service.name, time.time(), after))
         life.process = spawn(life.service)
 
     def _bury(self, life: _Life, code: int, now: float) -> Ended:
