@@ -17,6 +17,15 @@ class TaskName(StrEnum):
     MNIST = "mnist"
 
 
+def _attacks(names: str) -> tuple[str, ...]:
+    """`--attack noise,lazy`. Raises BadParameter for a name that is none."""
+    given = tuple(name.strip() for name in names.split(","))
+    for name in given:
+        if name not in tuple(Attack):
+            raise typer.BadParameter(f"{name!r} is no attack; known are {', '.join(Attack)}.", param_hint="--attack")
+    return given
+
+
 def demo(
     ctx: typer.Context,
     workers: Annotated[int, typer.Option(min=2, max=62, help="Processes that train and score.")] = 3,
@@ -24,7 +33,8 @@ def demo(
     task: Annotated[TaskName, typer.Option(help="mnist needs --data-dir, or downloads it.")] = TaskName.DIGITS,
     data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.", show_default=False)] = None,
     malicious: Annotated[int, typer.Option(min=0, help="How many of the workers cheat.")] = 0,
-    attack: Annotated[Attack, typer.Option(help="How they cheat.")] = Attack.LABEL_FLIP,
+    attack: Annotated[str, typer.Option(
+        metavar="NAME[,NAME]", help=f"How they cheat, in turn: {', '.join(Attack)}.")] = Attack.LABEL_FLIP.value,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep everything there.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the data's partition.")] = 0,
 ) -> None:
@@ -32,5 +42,5 @@ def demo(
     from agents.demo.entry import Wish, demonstrate
 
     session: Session = ctx.obj
-    wish = Wish(workers, rounds, task.value, data_dir, malicious, attack.value, seed, keep)
+    wish = Wish(workers, rounds, task.value, data_dir, malicious, _attacks(attack), seed, keep)
     raise typer.Exit(demonstrate(wish, session))

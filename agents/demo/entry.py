@@ -32,7 +32,7 @@ class Wish:
     task: str
     data_dir: Path | None
     malicious: int
-    attack: str
+    attacks: tuple[str, ...]
     seed: int
     keep: Path | None
 
@@ -41,7 +41,7 @@ def demonstrate(wish: Wish, session: Session) -> int:
     """Run it and return the exit code. Raises Failure."""
     _check(wish)
     directory = _directory(wish.keep)
-    plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attack, wish.seed)
+    plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attacks, wish.seed)
     done = False
     try:
         with Display(quiet=session.as_json) as display:

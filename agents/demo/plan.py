@@ -25,7 +25,7 @@ SCORED_ON_OWN_DATA: Final = 5      # with more workers, the digits' validation s
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`directory` takes everything the demo writes. The last `malicious` workers play `attack`."""
+    """`directory` takes everything the demo writes. The last `malicious` workers play the `attacks` in turn."""
 
     directory: Path
     workers: int = 3
@@ -33,7 +33,7 @@ class Plan:
     task: str = "digits"
     data_dir: Path | None = None
     malicious: int = 0
-    attack: str = "label-flip"
+    attacks: tuple[str, ...] = ("label-flip",)
     seed: int = 0
 
     @property
@@ -54,7 +54,8 @@ class Plan:
 
     def attack_of(self, name: str) -> str | None:
         """The attack that a worker plays; None for the honest."""
-        return self.attack if name in self.worker_names[self.workers - self.malicious:] else None
+        cheats = self.worker_names[self.workers - self.malicious:]
+        return self.attacks[cheats.index(name) % len(self.attacks)] if name in cheats else None
 
     def home(self, name: str) -> Home:
         return Home(self.directory / name)

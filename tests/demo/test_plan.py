@@ -15,6 +15,7 @@ from agents.demo.homes import make_homes
 from agents.demo.plan import FUNDS_WEI, Plan
 from agents.home import Home
 from agents.settings import Policy, load
+from tests.cli.command import Operator
 
 
 @pytest.mark.parametrize("task", ["digits", "mnist"])
@@ -58,7 +59,7 @@ def test_homes_are_complete_private_and_share_only_the_store(tmp_path: Path) -> 
 
 
 def wish(**changes: object) -> Wish:
-    usual = {"workers": 3, "rounds": 5, "task": "digits", "data_dir": None, "malicious": 0, "attack": "noise",
+    usual = {"workers": 3, "rounds": 5, "task": "digits", "data_dir": None, "malicious": 0, "attacks": ("noise",),
              "seed": 0, "keep": None}
     return Wish(**{**usual, **changes})     # type: ignore[arg-type]
 
@@ -80,3 +81,17 @@ def test_a_missing_data_directory_is_said_before_anything_starts(tmp_path: Path)
     with pytest.raises(Failure, match="is no directory"):
         demonstrate(wish(task="mnist", data_dir=tmp_path / "nothing", keep=tmp_path / "out"), Session(Home(tmp_path)))
     assert not (tmp_path / "out").exists()
+
+
+def test_cheats_play_the_attacks_in_turn(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, workers=5, malicious=3, attacks=("noise", "lazy"))
+    assert [plan.attack_of(name) for name in ("requester", *plan.worker_names)] == [
+        None, None, None, "noise", "lazy", "noise"]
+
+
+def test_an_attack_that_is_none_is_refused_with_the_names_of_those_that_are(tmp_path: Path) -> None:
+    answer = Operator(tmp_path)("demo", "--attack", "noise,shouting")
+    assert answer.code == 2
+    assert "'shouting' is no attack" in answer.err
+    assert "liar-low" in answer.err
+    assert not list(tmp_path.iterdir())
