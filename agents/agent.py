@@ -68,7 +68,8 @@ class Charge:
 class Outside:
     """Everything beyond the process, as ports. `learner(task, specification)` is the child set up for a task.
 
-    `on_head()` is called at every new head; `failure()` tells what ended a background part, if one has ended.
+    `on_head()` is called at every new head; `failure()` tells what ended a background part, if one has ended;
+    `wind_up()` asks the learning child to end training at its next checkpoint.
     """
 
     source: EventSource
@@ -85,6 +86,7 @@ class Outside:
     narrator: Narrator
     on_head: Callable[[], None]
     failure: Callable[[], BaseException | None]
+    wind_up: Callable[[], None] = lambda: None
 
 
 class Agent:
@@ -112,6 +114,11 @@ class Agent:
 
     async def run(self) -> None:
         await self.daemon.run()
+
+    def drain(self, limit_s: float) -> None:
+        """Start nothing new; `run` returns when what is being done is finished or journalled, or after `limit_s`."""
+        self.daemon.drain(self._outside.clock.time() + limit_s, self.chain.afloat)
+        self._outside.wind_up()
 
     def task(self, address: Address) -> TaskState:
         """The folded state of a task. Raises LookupError."""

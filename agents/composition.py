@@ -6,10 +6,9 @@ Owns start-up order, shutdown and exit codes. Decides nothing: what is due is `a
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
@@ -35,6 +34,7 @@ from agents.effects.ports import Fatal, Learner, Transient
 from agents.effects.seals import AccountSeals
 from agents.effects.signer import AccountSigner
 from agents.effects.wall_clock import WallClock
+from agents.ending import Ending
 from agents.health import Health, serve_http
 from agents.home import NetworkHome
 from agents.identity import choose, password
@@ -54,7 +54,6 @@ from bfl_events.schema import Address
 from bfl_events.source import EventSource
 
 LOCKED_EXIT, CONFIGURATION_EXIT, WRONG_CHAIN_EXIT, KEYSTORE_EXIT, NEWER_EXIT = 12, 10, 14, 11, 19
-SECOND_SIGNAL_EXIT = 130
 
 
 _Answer = TypeVar("_Answer")
@@ -76,11 +75,15 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
         redactor=Redactor([secret], private), bound=bound,
     )
     telemetry.log.info(Marker.AGENT_STARTED, version=version("bfl-agent"))
+    health = Health()
+    ending = Ending(settings.run.drain_s, health, telemetry.log)
     try:
-        async with AsyncExitStack() as stack:
-            keyring = await asyncio.to_thread(Keyring, settings.home, identity, secret)
-            agent = await _assemble(settings, task, keyring, telemetry, disguise, stack)
-            await agent.run()
+        with ending.signals(), ending.starting():
+            async with AsyncExitStack() as stack:
+                keyring = await asyncio.to_thread(Keyring, settings.home, identity, secret)
+                agent = await _assemble(settings, task, keyring, telemetry, Present(health, ending, disguise), stack)
+                ending.started(agent.drain)
+                await agent.run()
         code = 0
     except (Fatal, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract) as error:
         code = _exit_code(error)
@@ -105,13 +108,22 @@ def _exit_code(error: Exception) -> int:
             return CONFIGURATION_EXIT
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What there is before anything is opened."""
+
+    health: Health
+    ending: Ending
+    disguise: Disguise
+
+
 async def _assemble(
-    settings: Settings, task: Address | None, keyring: Keyring, telemetry: Telemetry, disguise: Disguise,
+    settings: Settings, task: Address | None, keyring: Keyring, telemetry: Telemetry, present: Present,
     stack: AsyncExitStack,
 ) -> Agent:
     """Open everything in the order in which it is needed; the stack closes it in reverse."""
     log, chain = telemetry.log, settings.chain
-    health, registry = Health(), CollectorRegistry()
+    health, registry = present.health, CollectorRegistry()
     narrator = Narrator(log, Metrics(registry), health, keyring.address)
     if chain.factory is None:
         raise Fatal("No contract is configured: set chain.factory in config.toml to the address that `bfl-agent "
@@ -152,15 +164,14 @@ async def _assemble(
     outside = Outside(
         source=source, log=events, chain=contracts, exchange=exchange, files=files, journal=journal,
         seals=seals, newest_key=keyring.newest,
-        learner=lambda address, terms: disguise(apprentice.learner(address, terms)),
+        learner=lambda address, terms: present.disguise(apprentice.learner(address, terms)),
         known_task=partial(unknown_task, settings), clock=WallClock(), narrator=narrator, on_head=outbox.wake,
-        failure=lambda: outbox.failure,
+        failure=lambda: outbox.failure, wind_up=apprentice.wind_up,
     )
     workshop = Workshop(settings.home.results, home.checkpoints, settings.policy.max_model_bytes)
     agent = Agent(_charge(settings, keyring.address, task), outside, workshop)
-    answers = handlers(Operator(agent, keyring, telemetry, health, outbox, chain_id, chain.factory))
+    answers = handlers(Operator(agent, keyring, telemetry, health, outbox, present.ending, chain_id, chain.factory))
     await stack.enter_async_context(control.serve(settings.home.control_socket, answers))
-    stack.enter_context(_signals(agent, log))
     return agent
 
 
@@ -217,29 +228,3 @@ def _charge(settings: Settings, address: Address, task: Address | None) -> Charg
         confirmations=settings.chain.confirmations, retain_rounds=settings.store.retain_rounds,
         block_s=0.0 if development else None,
     )
-
-
-# ---- shutdown -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _signals(agent: Agent, log: Log) -> Iterator[None]:
-    """The first SIGTERM or SIGINT stops the loop, the second ends the process at once: all that matters is on disk."""
-    loop, asked = asyncio.get_running_loop(), False
-
-    def told() -> None:
-        nonlocal asked
-        if asked:
-            os._exit(SECOND_SIGNAL_EXIT)
-        asked = True
-        log.info(Marker.AGENT_DRAINING)
-        agent.daemon.stop()
-
-    handled = (signal.SIGTERM, signal.SIGINT)
-    for number in handled:
-        loop.add_signal_handler(number, told)
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

@@ -20,6 +20,7 @@ from bfl_events.source import Advance
 
 LONGEST_WAIT_S = 1.0       # decisions depend on the clock: look again at least this often
 SHORTEST_WAIT_S = 0.02
+DRAINING_WAIT_S = 0.1      # whether a transaction is on its way can only be asked
 
 Decide = Callable[[World, Memory, Me, Now], tuple[Intent, ...]]
 
@@ -57,12 +58,23 @@ class Daemon:
         self._inbox: list[Advance] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._drained_at: float | None = None
+        self._afloat: Callable[[str], bool] = bool
         self._world, self._folded, self._last = World(), 0, (-1, -1)
         self.outlook: Outlook | None = None
 
     def stop(self) -> None:
         """Start nothing new, cancel what runs, and let `run` return."""
         self._stopping = True
+        self._wake.set()
+
+    def drain(self, until: float, afloat: Callable[[str], bool]) -> None:
+        """Start nothing new, and let `run` return when what runs has ended, or at `until` (in the clock's seconds).
+
+        An intent whose key is `afloat` goes on without this process: it is not waited for.
+        """
+        self._drained_at, self._afloat = until, afloat
+        self._runner.drain()
         self._wake.set()
 
     def wake(self) -> None:
@@ -74,7 +86,7 @@ class Daemon:
         self._refold()
         listening = asyncio.create_task(self._listen(), name="event source")
         try:
-            while not self._stopping:
+            while not (self._stopping or self._drained()):
                 if listening.done():
                     listening.result()
                     return
@@ -88,6 +100,11 @@ class Daemon:
             listening.cancel()
             with suppress(asyncio.CancelledError):
                 await listening
+
+    def _drained(self) -> bool:
+        if self._drained_at is None:
+            return False
+        return self._clock.time() >= self._drained_at or all(self._afloat(key) for key in self._runner.busy())
 
     async def _listen(self) -> None:
         async for advance in self._advances():
@@ -131,7 +148,8 @@ class Daemon:
         """Until an advance, a finished effect, a retry that is due, or the clock's next tick."""
         retry = self._runner.next_retry()
         seconds = LONGEST_WAIT_S if retry is None else retry - self._clock.time()
-        timer = asyncio.ensure_future(self._clock.sleep(min(max(seconds, SHORTEST_WAIT_S), LONGEST_WAIT_S)))
+        longest = LONGEST_WAIT_S if self._drained_at is None else DRAINING_WAIT_S
+        timer = asyncio.ensure_future(self._clock.sleep(min(max(seconds, SHORTEST_WAIT_S), longest)))
         doors = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._runner.changed)]
         await asyncio.wait([timer, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
         for waiting in (timer, *doors):

@@ -15,12 +15,15 @@ from agents.control import Handler, Operation, Refused
 from agents.core.intents import Withdraw
 from agents.effects.outbox import Outbox
 from agents.effects.ports import Call, Rejected, Transient
+from agents.ending import Ending
 from agents.health import Health
 from agents.keyring import Keyring
 from agents.telemetry import Marker, Telemetry
 from bfl_events.rules import claims
 from bfl_events.schema import Address, Phase
 from bfl_events.state import Standing, TaskState
+
+DRAINING_EXIT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Operator:
     telemetry: Telemetry
     health: Health
     outbox: Outbox
+    ending: Ending
     chain_id: int
     factory: Address
     began: float = field(default_factory=time.time)
@@ -46,6 +50,12 @@ def handlers(operator: Operator) -> Mapping[str, Handler]:
     return {name: partial(answer, operator) for name, answer in answers.items()}
 
 
+def _refuse_while_draining(operator: Operator) -> None:
+    if operator.ending.asked:
+        raise Refused("The agent drains.", "It was told to stop and starts nothing new.", "Start it again.",
+                      exit_code=DRAINING_EXIT)
+
+
 async def _status(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
     agent, outlook = operator.agent, operator.agent.daemon.outlook
     now = time.time()
@@ -55,7 +65,7 @@ async def _status(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]
         "role": agent.role, "address": agent.address, "version": version("bfl-agent"),
         "uptime_s": round(now - operator.began, 1), "head": None if outlook is None else outlook.now.head,
         "chain_id": operator.chain_id, "factory": operator.factory, "balance_wei": await _balance(operator),
-        **operator.health.report(), "doing": list(agent.busy()), "pending": pending,
+        "draining": operator.ending.asked, **operator.health.report(), "doing": list(agent.busy()), "pending": pending,
         "tasks": [_task_line(task, agent.address) for task in tasks],
     }
 
@@ -81,6 +91,7 @@ def _task_line(task: TaskState, address: str) -> Mapping[str, Any]:
 
 
 async def _leave(operator: Operator, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    _refuse_while_draining(operator)
     task = _task(operator, request)
     if operator.agent.address not in task.seats:
         raise Refused(f"This account has no seat in task {task.address}.", "Only a worker can leave.", "Nothing to do.")
@@ -93,6 +104,7 @@ async def _leave(operator: Operator, request: Mapping[str, Any]) -> Mapping[str,
 
 async def _rotate(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
     """A new encryption key, announced in every task this account takes part in."""
+    _refuse_while_draining(operator)
     der = await asyncio.to_thread(operator.keyring.rotate)
     outlook, address = operator.agent.daemon.outlook, operator.agent.address
     tasks = [] if outlook is None else list(outlook.world.tasks.values())
@@ -110,6 +122,7 @@ def _takes_part(task: TaskState, address: str) -> bool:
 
 async def _withdraw(operator: Operator, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Send what this account is owed to its payout address."""
+    _refuse_while_draining(operator)
     outlook, address = operator.agent.daemon.outlook, operator.agent.address
     tasks = [] if outlook is None else list(outlook.world.tasks.values())
     chosen = [_task(operator, request)] if request.get("task") else tasks
@@ -123,8 +136,7 @@ async def _withdraw(operator: Operator, request: Mapping[str, Any]) -> Mapping[s
 
 
 async def _drain(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
-    operator.telemetry.log.info(Marker.AGENT_DRAINING)
-    operator.agent.daemon.stop()
+    operator.ending.ask()
     return {"draining": True}
 
 

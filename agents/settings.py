@@ -46,6 +46,7 @@ __all__ = [
     "Observe",
     "Partition",
     "Policy",
+    "Run",
     "Settings",
     "SettingsError",
     "Store",
@@ -190,6 +191,12 @@ class Policy(_Section):
     max_model_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3
 
 
+class Run(_Section):
+    """`drain_s`: how long the first SIGTERM or Ctrl-C waits for what the agent is doing; a second one does not."""
+
+    drain_s: Annotated[float, Field(ge=0, le=3_600)] = 20
+
+
 class Observe(_Section):
     """What leaves the process for people: log lines, and `http` = "127.0.0.1:9464" for /livez, /readyz and /metrics."""
 
@@ -213,6 +220,7 @@ class Settings(BaseSettings):
     learning: Learning = Learning()
     policy: Policy = Policy()
     observe: Observe = Observe()
+    run: Run = Run()
 
     @classmethod
     def settings_customise_sources(

@@ -31,8 +31,10 @@ def head(number: int) -> Head:
 
 
 class RealClock:
+    now = 1_700_000_000.0
+
     def time(self) -> float:
-        return 1_700_000_000.0
+        return self.now
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.001))
@@ -47,11 +49,13 @@ class Bench:
         self.rewinds: list[int] = []
         self.told: list[Record] = []
         self.error: Exception | None = None
-        self.runner = Runner(self._perform, lambda *_: None, RealClock(), lambda *_: None, self._give_up)
+        self.release: asyncio.Event | None = None
+        self.clock = RealClock()
+        self.runner = Runner(self._perform, lambda *_: None, self.clock, lambda *_: None, self._give_up)
         self._advances, self._wanted = advances, wanted
         self.daemon = Daemon(
             advances=self._stream, replay=lambda: self.log, decide=self._decide, me=me, memory=Memory,
-            runner=self.runner, clock=RealClock(), block_s=None, observer=self, finished=lambda _: False,
+            runner=self.runner, clock=self.clock, block_s=None, observer=self, finished=lambda _: False,
         )
 
     async def _stream(self) -> AsyncGenerator[Advance, None]:
@@ -66,6 +70,8 @@ class Bench:
     async def _perform(self, intent: Intent) -> Outcome | None:
         if self.error is not None:
             raise self.error
+        if self.release is not None:
+            await self.release.wait()
         return None
 
     async def _give_up(self, intent: Intent) -> None:
@@ -129,3 +135,44 @@ async def test_stop_ends_the_loop_and_cancels_what_runs() -> None:
     bench.daemon.stop()
     await asyncio.wait_for(running, 5)
     assert bench.runner.busy() == ()
+
+
+async def draining(bench: Bench, limit_s: float, afloat: tuple[str, ...] = ()) -> asyncio.Task[None]:
+    """A loop that was told to drain while its only intent was being performed."""
+    bench.release = asyncio.Event()
+    running = asyncio.create_task(bench.daemon.run())
+    while not bench.runner.busy():
+        await asyncio.sleep(0.001)
+    bench.daemon.drain(bench.clock.now + limit_s, afloat.__contains__)
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+    return running
+
+
+def busy_bench() -> Bench:
+    return Bench([Advance(head(n)) for n in range(1000)], wanted=(Refund("0x" + "11" * 20, 1),))
+
+
+async def test_draining_ends_when_what_runs_has_ended() -> None:
+    bench = busy_bench()
+    running = await draining(bench, 60)
+    assert not running.done()
+    assert bench.release is not None
+    bench.release.set()
+    await asyncio.wait_for(running, 5)
+    assert bench.daemon.outlook is not None
+
+
+async def test_draining_ends_at_its_limit_and_cancels_what_is_left() -> None:
+    bench = busy_bench()
+    running = await draining(bench, 60)
+    assert not running.done()
+    bench.clock.now += 60
+    await asyncio.wait_for(running, 5)
+    assert bench.runner.busy() == ()
+
+
+async def test_draining_does_not_wait_for_a_transaction_that_is_on_its_way() -> None:
+    bench = busy_bench()
+    running = await draining(bench, 60, afloat=(Refund("0x" + "11" * 20, 1).key,))
+    await asyncio.wait_for(running, 5)

@@ -63,7 +63,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _facts(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "agent", f"{document.get('role', '?')} {document.get('address', '?')}"
-    yield "state", "ready" if document.get("ready") else "not ready"
+    yield "state", "draining" if document.get("draining") else "ready" if document.get("ready") else "not ready"
     for name in ("chain_id", "factory", "head", "version", "uptime_s"):
         if document.get(name) is not None:
             yield name, document[name]

@@ -20,6 +20,7 @@ SETTLED_ROUNDS: Final = 3                              # below so many, training
 REWARD_PER_ROUND_WEI: Final = 6 * 10**17
 FUNDS_WEI: Final = 1_000 * 10**18
 MOST_WORKERS: Final = 62
+DRAIN_S: Final = 1                 # the supervisor kills after 3 s: Ctrl-C is to be quick
 SCORED_ON_OWN_DATA: Final = 5      # with more workers, the digits' validation sets get too small to judge by
 
 
@@ -85,6 +86,7 @@ class Plan:
         """The text of a participant's config.toml; `peers`: every participant's address by name."""
         text = f'role = "{self.role(name)}"\nname = "{name}"\nprofile = "development"\n'
         text = with_values(text, "chain", {"rpc": [rpc], "chain_id": chain_id})
+        text = with_values(text, "run", {"drain_s": DRAIN_S})
         text = with_values(text, "account", {"address": peers[name]})
         # The proof looks at every round's envelopes afterwards, so none is cleared.
         text = with_values(text, "store", {"address": "local:../blobs", "retain_rounds": max(3, self.rounds + 1)})

@@ -32,6 +32,11 @@ class Apprentice:
         """A port that starts the child with its first request."""
         return _Prepared(self, task, specification)
 
+    def wind_up(self) -> None:
+        """Training, if it runs, ends at its next checkpoint."""
+        if self._child is not None:
+            self._child.wind_up()
+
     async def close(self) -> None:
         if self._child is not None:
             await self._child.aclose()

@@ -86,6 +86,12 @@ class ChildProcess:
             raise ChildEnded(f"it wrote {line[:80]!r} where an answer belongs, and was killed") from None
         return message
 
+    def interrupt(self) -> None:
+        """SIGTERM to it alone: it ends what it does where that is cheap."""
+        if self.alive:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """It and whatever it started, at once."""
         self._killed = True

@@ -64,6 +64,11 @@ class ChildLearner:
         if self._child is not None:
             self._child.kill()
 
+    def wind_up(self) -> None:
+        """Training, if it runs, ends at its next checkpoint; everything else ends as it would."""
+        if self._child is not None:
+            self._child.interrupt()
+
     async def aclose(self) -> None:
         """End of file, then SIGKILL after the grace. No child is left."""
         self._closed = True

@@ -66,6 +66,10 @@ class ContractChain:
         """Nobody wants this any more: if it stays unmined, its nonce is used up by a self-transfer."""
         await self._outbox.abandon(key)
 
+    def afloat(self, key: str) -> bool:
+        """Signed, and given to a node: it goes on without this process."""
+        return self._outbox.afloat(key)
+
     async def balance(self, account: Address) -> int:
         """Wei at the latest block."""
         return await _asked(self._node.balance(account))

@@ -68,6 +68,8 @@ class Hands:
         except LearnerFailed as error:
             if error.kind in ("internal", "disk"):
                 raise Transient(f"learning: {error}. {error.advice}", part="learning") from error
+            if error.kind == "stopped":
+                raise Transient(f"{error}; {error.advice}") from error
             raise Fatal(f"learning failed ({error.kind}): {error}. {error.advice}", exit_code=20) from error
 
     async def _work(self, intent: i.Intent) -> i.Outcome | None:

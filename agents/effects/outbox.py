@@ -127,6 +127,11 @@ class Outbox:
             case _:
                 raise Rejected("NonceLost", (key, slot.nonce))
 
+    def afloat(self, key: str) -> bool:
+        """Whether what was signed for this key was also given to a node, by this process, or is mined."""
+        slots = [slot for slot in self._book.open.values() if slot.key == key]
+        return bool(slots) and all(self._settler.pushed(slot.nonce) for slot in slots)
+
     async def abandon(self, key: str) -> None:
         """Unsigned: dropped. Signed and still unmined when it counts as stuck: its nonce goes to a self-transfer."""
         if self._preparing[key]:

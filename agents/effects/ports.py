@@ -72,6 +72,10 @@ class Chain(Protocol):
         """Nobody wants this any more: if it stays unmined, its nonce is used up by a self-transfer."""
         ...
 
+    def afloat(self, key: str) -> bool:
+        """Signed, and given to a node: it goes on without this process."""
+        ...
+
     async def balance(self, account: Address) -> int:
         """Wei at the latest block."""
         ...
@@ -111,7 +115,10 @@ class Learner(Protocol):
 
 
 class LearnerFailed(Exception):
-    """The child answered with an error. `kind`: task | data | model | disk | internal; `advice` says what to do."""
+    """The child answered with an error.
+
+    `kind`: task | data | model | disk | stopped | internal; `advice` says what to do.
+    """
 
     def __init__(self, kind: str, message: str, advice: str = "") -> None:
         super().__init__(message)

@@ -43,6 +43,7 @@ class Runner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unwanted: set[str] = set()
         self._resting: dict[str, _Rest] = {}
+        self._draining = False
         self.changed = asyncio.Event()
         self.failure: BaseException | None = None
 
@@ -54,6 +55,8 @@ class Runner:
             self._running[key].cancel()
         for key in [key for key in self._resting if key not in by_key]:
             del self._resting[key]
+        if self._draining:
+            return
         now = self._clock.time()
         for key, intent in by_key.items():
             rest = self._resting.get(key)
@@ -63,6 +66,10 @@ class Runner:
     def busy(self) -> tuple[str, ...]:
         """Keys of what runs now."""
         return tuple(self._running)
+
+    def drain(self) -> None:
+        """From now on nothing is started; what runs goes on as long as it is wanted."""
+        self._draining = True
 
     def next_retry(self) -> float | None:
         """When the first resting intent may run again, in the clock's seconds."""

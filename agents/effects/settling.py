@@ -84,8 +84,8 @@ class Settler:
         if await self._would_be_lost(slot):
             self._ears.tell("withheld", slot)
             return
-        self._pushed[slot.nonce] = self._clock.time()
         refusal, words = await self._node.push(slot.last.raw)
+        self._pushed[slot.nonce] = self._clock.time()
         match refusal:
             case None | Refusal.KNOWN:
                 self._ears.tell("sent", slot)
@@ -110,6 +110,10 @@ class Settler:
         """The account's count says that buried transactions are gone: they are open again."""
         for slot in self._book.reopen(mined):
             self._ears.tell("reopened", slot)
+
+    def pushed(self, nonce: int) -> bool:
+        """Given to a node by this process, or seen mined."""
+        return nonce in self._pushed or nonce in self._book.landed
 
     def held(self, nonce: int) -> bool:
         """Used on the chain, with no receipt of ours so far."""

@@ -5,8 +5,8 @@ stdin and stdout.
     -> {"id": 1, "progress": {…}}, any number; then {"id": 1, "ok": {…}} or {"id": 1, "error": {kind, message, do}}
 
 Owns the pipes and the end: at end of file, at its parent's death, and after an error that is nobody's but its
-own (which it answers first). It may be killed at any time; files appear by rename. What users' code prints
-goes to stderr, and it reads an empty stdin.
+own (which it answers first). It may be killed at any time; files appear by rename. SIGTERM asks training to
+end at its next checkpoint, and nothing else. What users' code prints goes to stderr, and it reads an empty stdin.
 """
 
 import ctypes
@@ -14,8 +14,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -45,11 +46,13 @@ def main() -> int:
     die_with_parent()
     arm(os.environ)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the agent decides what ends
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     pipes = protected_pipes()
     session: Session | None = None
     for request in _requests(pipes):
         try:
-            session = _serve(pipes, request, session)
+            session = _serve(pipes, request, session, asked.is_set)
         except BrokenPipeError:
             return 0
         except Exception as error:  # noqa: BLE001 - the one boundary: answered, then the process ends
@@ -96,7 +99,9 @@ def _requests(pipes: Pipes) -> Iterator[dict[str, Any]]:
         yield request if isinstance(request, dict) else {"unreadable": "not an object"}
 
 
-def _serve(pipes: Pipes, request: dict[str, Any], session: "Session | None") -> "Session | None":
+def _serve(
+    pipes: Pipes, request: dict[str, Any], session: "Session | None", stop: Callable[[], bool]
+) -> "Session | None":
     """Answers one request; returns the session for the next."""
     from agents.learning.failure import Failure, from_os_error
 
@@ -110,7 +115,7 @@ def _serve(pipes: Pipes, request: dict[str, Any], session: "Session | None") -> 
         if request.get("op") == "setup":
             if session is not None:
                 raise Failure("internal", "setup was done before", "start another child for another task")
-            session, ok = _set_up(request)
+            session, ok = _set_up(request, stop)
         elif session is None:
             raise Failure("internal", "the first request must be setup", "this is a mistake of the caller")
         else:
@@ -130,7 +135,7 @@ def _serve(pipes: Pipes, request: dict[str, Any], session: "Session | None") -> 
     return session
 
 
-def _set_up(request: Mapping[str, Any]) -> tuple["Session", dict[str, Any]]:
+def _set_up(request: Mapping[str, Any], stop: Callable[[], bool]) -> tuple["Session", dict[str, Any]]:
     threads = request.get("threads", 1)
     if type(threads) is int and threads > 0:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
@@ -142,7 +147,7 @@ def _set_up(request: Mapping[str, Any]) -> tuple["Session", dict[str, Any]]:
     exact = ExactThread()
     terms = {key: value for key, value in request.items() if key not in ("id", "op")}
     settings = from_request(terms)
-    return Session(settings, terms, exact), {"warnings": warnings(settings.task_path, settings.task_sha256)}
+    return Session(settings, terms, exact, stop), {"warnings": warnings(settings.task_path, settings.task_sha256)}
 
 
 def warnings(path: str | None, expected: str | None) -> list[str]:

@@ -4,7 +4,7 @@ decides nothing."""
 import errno
 from typing import Literal
 
-Kind = Literal["task", "data", "model", "disk", "internal"]
+Kind = Literal["task", "data", "model", "disk", "stopped", "internal"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _DISK = _FULL | {errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -14,7 +14,8 @@ class Failure(Exception):
     """`message` says what happened and why, `do` what to do about it.
 
     Kinds: `task` the task's code or terms, `data` the operator's data, `model` bytes that are no model of
-    this task, `disk` the file system, `internal` a mistake in this program or in its caller.
+    this task, `disk` the file system, `stopped` nothing (the caller asked for the end), `internal` a mistake in this
+    program or in its caller.
     """
 
     def __init__(self, kind: Kind, message: str, do: str) -> None:

@@ -30,6 +30,7 @@ Report = Callable[[Mapping[str, Any]], None]
 
 class Session:
     """Answers requests one at a time. `exact` runs whatever must be bit-identical, the rest runs where it is called.
+    `stop()`: whether training is to end at its next checkpoint.
 
     warm                                     -> seconds
     describe                                 -> parameters model_bytes train_samples validation_samples scoring_samples
@@ -45,9 +46,12 @@ class Session:
     common_set out [samples]                 -> hash bytes samples
     """
 
-    def __init__(self, settings: Settings, setup: Request, exact: ExactThread) -> None:
+    def __init__(
+        self, settings: Settings, setup: Request, exact: ExactThread, stop: Callable[[], bool] = bool
+    ) -> None:
         self._settings = settings
         self._exact = exact
+        self._stop = stop
         self._fingerprint = hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
         self._operations: Mapping[str, Callable[[Request, Report], Answer]] = {
             "warm": self._warm,
@@ -118,6 +122,7 @@ class Session:
             _path(request, "out"),
             int(_need(request, "seed")),
             Path(directory) if directory else None,
+            self._stop,
         )
         done = self._bench.train(run, report)
         return {

@@ -34,7 +34,7 @@ _REPORT_EVERY = 2.0
 @dataclass(frozen=True, slots=True)
 class Job:
     """One local training: what to do it with and where. `fingerprint` names everything the result depends on;
-    a checkpoint of another is not used."""
+    a checkpoint of another is not used. `stop()`: whether to end at the next checkpoint."""
 
     training: Training
     classes: int
@@ -42,6 +42,7 @@ class Job:
     placement: Placement
     checkpoint: Path | None = None
     fingerprint: str = ""
+    stop: Callable[[], bool] = bool
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ def train(model: nn.Module, samples: Samples, job: Job, report: Report) -> Cours
 
     Reports {"epoch", "of", "loss", "step", "steps"} after each epoch and every two seconds within one. Raises
     `Failure("task")` if the loss is no longer finite or the network's outputs do not fit the number of
-    classes.
+    classes, `Failure("stopped")` once `job.stop()` holds and the checkpoint of a finished epoch is on disk.
     """
     job.placement.put(model)
     if isinstance(samples, TensorSamples):
@@ -83,6 +84,12 @@ def train(model: nn.Module, samples: Samples, job: Job, report: Report) -> Cours
         course.losses.append(_epoch(model, samples, job, optimizer, _Reporter(report, epoch, job, samples, course)))
         if epoch + 1 < job.training.local_epochs:
             _save(model, optimizer, job, course.losses)
+            if job.checkpoint is not None and job.stop():
+                raise Failure(
+                    "stopped",
+                    f"training was stopped after epoch {epoch + 1} of {job.training.local_epochs}, as asked",
+                    "it goes on from its checkpoint",
+                )
     return course
 
 

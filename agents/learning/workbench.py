@@ -4,7 +4,7 @@ assessing models; files are judged by `validity` before they come here, and who 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,12 +37,14 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One local training: from which file to which, drawn from `seed`, with checkpoints in a directory or nowhere."""
+    """One local training: from which file to which, drawn from `seed`, with checkpoints in a directory or nowhere.
+    `stop()`: whether to end at the next checkpoint."""
 
     base: Path
     out: Path
     seed: int
     checkpoints: Path | None = None
+    stop: Callable[[], bool] = bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Workbench:
         key = json.dumps([self._fingerprint, weights.model_hash(run.base), run.seed, self.parts.train.size])
         checkpoint = None if run.checkpoints is None else run.checkpoints / "training.ckpt"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
-        return Job(terms, self.settings.classes, run.seed, self.placement, checkpoint, fingerprint)
+        return Job(terms, self.settings.classes, run.seed, self.placement, checkpoint, fingerprint, run.stop)
 
     def _check(self, samples: Samples, name: str, built_in: bool) -> None:
         """Labels that the built-in loop or score will read must be one class per sample."""

@@ -108,6 +108,20 @@ async def test_the_same_key_gives_the_same_receipt_and_signs_nothing(bench: Benc
     assert await bench.outbox.send("a", never) == first
 
 
+async def test_a_call_is_afloat_once_a_node_has_it(bench: Bench) -> None:
+    bench.chain.automine = False
+    assert not bench.outbox.afloat("a")
+    bench.on_event = lambda event: told.append((event, bench.outbox.afloat("a")))
+    told: list[tuple[str, bool]] = []
+    async with bench.sending("a"):
+        assert bench.outbox.afloat("a")
+    assert told == [("signed", False), ("sent", True)]
+    bench.kill()
+    assert not bench.outbox.afloat("a")
+    await bench.settle(2)
+    assert bench.outbox.afloat("a")
+
+
 async def test_many_senders_at_once_get_neighbouring_nonces(bench: Bench) -> None:
     keys = [f"k{i}" for i in range(30)]
     await asyncio.gather(*(bench.outbox.send(key, call(key.encode())) for key in keys))

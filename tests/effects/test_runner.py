@@ -138,3 +138,23 @@ async def test_an_unknown_failure_is_kept_for_the_daemon_to_raise() -> None:
     await bench.settle(WORK)
     assert isinstance(bench.runner.failure, ZeroDivisionError)
     assert bench.recorded == {}
+
+
+async def test_while_draining_nothing_starts_and_what_runs_goes_on_as_long_as_it_is_wanted() -> None:
+    release = asyncio.Event()
+
+    async def perform(_: Intent) -> Outcome:
+        await release.wait()
+        return Done()
+
+    bench, other = Bench(perform), ClearRound(TASK, 2, (), ())
+    await bench.settle(WORK, SEND)
+    bench.runner.drain()
+    await bench.settle(WORK, other)
+    await bench.settle(WORK, other)
+    assert bench.runner.busy() == (WORK.key,)
+    assert bench.given_up == [SEND]
+    release.set()
+    await bench.settle(WORK, other)
+    assert bench.recorded == {WORK.key: Done()}
+    assert bench.runner.busy() == ()

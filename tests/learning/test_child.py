@@ -95,6 +95,41 @@ def own(tmp_path: Path, request_of: Callable[..., dict[str, Any]]) -> Callable[[
     return make
 
 
+SLOW = CHATTY + '''
+import time
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        time.sleep(0.005)
+        return super().forward(x)
+
+def build_model(config):
+    return Slow(4, 4)
+'''
+
+
+def test_sigterm_ends_training_at_its_next_checkpoint_and_the_child_stays(
+    child: Child, own: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    epochs = {"training": own(SLOW)["training"] | {"local_epochs": 40}}
+    assert "ok" in child.ask("setup", **own(SLOW) | epochs)
+    child.ask("genesis", seed=1, out=str(tmp_path / "g"))
+    child.write(json.dumps({"id": 3, "op": "train", "base": str(tmp_path / "g"), "out": str(tmp_path / "m"), "seed": 1,
+                            "checkpoint_dir": str(tmp_path / "checkpoints")}))
+    assert child.read()["progress"]["epoch"] == 1
+    child.process.send_signal(signal.SIGTERM)
+    while "progress" in (answer := child.read()):
+        pass
+    assert answer["error"]["kind"] == "stopped"
+    assert (tmp_path / "checkpoints" / "training.ckpt").is_file()
+    assert not (tmp_path / "m").exists()
+    child.sent = 3
+    assert "ok" in child.ask("describe")
+    code, out, _ = child.end()
+    assert (code, out) == (0, "")
+
+
 def test_a_users_prints_and_reads_never_touch_the_conversation(child: Child, own: Any, tmp_path: Path) -> None:
     warnings = child.ask("setup", **own(CHATTY))["ok"]["warnings"]
     assert len(warnings) == 1

@@ -98,6 +98,28 @@ def test_a_users_loader_goes_on_bit_for_bit_too(samples: Samples, tmp_path: Path
     assert bits(resumed) == bits(whole)
 
 
+def test_a_training_that_is_told_to_stop_ends_at_its_next_checkpoint_and_goes_on_bit_for_bit(
+    samples: Samples, tmp_path: Path
+) -> None:
+    whole = fresh(0.2)
+    losses = train(whole, samples, job(), quiet).losses
+    seen: list[Any] = []
+    told = job(checkpoint=tmp_path / "c", stop=lambda: len(seen) >= 2)
+    with pytest.raises(Failure, match="stopped after epoch 2 of 4, as asked") as caught:
+        train(fresh(0.2), samples, told, seen.append)
+    assert caught.value.kind == "stopped"
+    resumed = fresh(0.2)
+    assert train(resumed, samples, job(checkpoint=tmp_path / "c"), seen.append).losses == losses
+    assert [progress["epoch"] for progress in seen] == [1, 2, 3, 4]
+    assert bits(resumed) == bits(whole)
+
+
+def test_a_training_that_is_told_to_stop_in_its_last_epoch_finishes(samples: Samples, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    train(fresh(), samples, job(checkpoint=tmp_path / "c", stop=lambda: len(seen) == 4), seen.append)
+    assert len(seen) == 4
+
+
 @pytest.mark.parametrize("spoil", ["other job", "torn", "empty", "text", "pickle"])
 def test_a_checkpoint_that_is_not_ours_costs_only_time(spoil: str, samples: Samples, tmp_path: Path) -> None:
     path = tmp_path / "c"
