@@ -19,7 +19,6 @@ from agents.cli.exits import Exit
 from agents.cli.failures import Failure, usage
 from agents.cli.hand import Hand, open_hand
 from agents.cli.learner import open_learner
-from agents.cli.models import sha256
 from agents.cli.reach import open_blobs
 from agents.cli.session import Session
 from agents.cli.task_views import price_lines
@@ -29,7 +28,7 @@ from agents.crypto.allowlist import merkle_root
 from agents.crypto.privatefile import write_private
 from agents.effects.contracts import CreatedTask
 from agents.effects.deployment import check_factory
-from agents.effects.model_files import ModelFiles
+from agents.effects.model_files import ModelFiles, digest_of
 from agents.identity import Identity, choose, password
 from agents.keyring import Keyring
 from agents.notation import money
@@ -57,7 +56,7 @@ async def create(session: Session, spec: Path, *, dry_run: bool, nonce: str | No
     draft = read(spec)
     view = await look(session)
     identity = choose(session.home, session.settings.account.address)
-    plan = _plan(draft, view, _nonce(nonce) or draft.nonce(identity.address, sha256(model) if model else b""))
+    plan = _plan(draft, view, _nonce(nonce) or draft.nonce(identity.address, digest_of(model) if model else b""))
     existing = next((t for t in view.tasks if (t.requester, t.nonce) == (identity.address, plan.nonce)), None)
     if existing is not None:
         _show(session, existing.address, plan, created=False, extra={"phase": existing.phase.name.lower()})
@@ -131,7 +130,7 @@ async def _publish(session: Session, hand: Hand, plan: Plan, requester_key: byte
         genesis = await _genesis(session, plan, work, model)
         session.note("Publishing specification and initial model …")
         spec_cid, model_cid = await store.put(specification), await store.put(genesis)
-    digest = sha256(genesis)
+    digest = digest_of(genesis)
     ModelFiles(hand.network.models).adopt(genesis, digest)
     root = (
         merkle_root(bytes.fromhex(address[2:]) for address in plan.draft.allowed) if plan.draft.allowed else bytes(32)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure
-from agents.cli.models import sha256
 from agents.cli.reach import encryption_keys, open_blobs
 from agents.cli.session import Session, short
 from agents.cli.view import View
 from agents.core.intents import FetchModel, Refused
 from agents.effects.exchange import Exchange
-from agents.effects.model_files import ModelFiles
+from agents.effects.model_files import ModelFiles, digest_of
 from agents.effects.ports import Transient
 from bfl_events.boundaries import Boundary, passing
 from bfl_events.state import TaskState
@@ -31,7 +30,7 @@ async def bring(session: Session, view: View, task: TaskState, digest: bytes, ou
     settings = session.settings
     local = (settings.home.result(task.address), view.network.models / f"{digest.hex()}.safetensors")
     for path in local:
-        if path.exists() and sha256(path) == digest:
+        if path.exists() and digest_of(path) == digest:
             _place(path, output)
             return
     with tempfile.TemporaryDirectory(dir=view.network.root, prefix="fetch-") as folder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,9 +60,10 @@ def get(
 def verify(ctx: typer.Context, file: Path, task: TaskOption = None) -> None:
     """Say which model of a task a file is, by its hash. Exit 22 if it is none."""
     from agents.cli.view import look
+    from agents.effects.model_files import digest_of
 
     session: Session = ctx.obj
-    digest = sha256(file)
+    digest = digest_of(file)
     view = asyncio.run(look(session))
     tasks = [view.task(task)] if task is not None else view.tasks
     known = [(found.address, name) for found in tasks if (name := _name(found, digest)) is not None]
@@ -82,11 +82,6 @@ def verify(ctx: typer.Context, file: Path, task: TaskOption = None) -> None:
         },
         [f"{file} is the {name} of task {address}" for address, name in known],
     )
-
-
-def sha256(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _final(task: TaskState, unattested: bool) -> tuple[bytes, int]:

@@ -6,7 +6,6 @@ Bytes that come in are hostile until their hash equals the chain's; what they me
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from agents.core.intents import FetchModel, ModelReady, Published, Refused
 from agents.crypto.envelope import Context, EnvelopeError, max_envelope_bytes, open_envelope, seal
-from agents.effects.model_files import ModelFiles
+from agents.effects.model_files import ModelFiles, digest_of
 from agents.effects.ports import Blobs, Source, Transient
 from agents.effects.seals import raw_address
 from agents.storage.store import BlobCorrupt, BlobMissing, BlobTooLarge, InvalidCid, StorageError
@@ -133,7 +132,7 @@ class Exchange:
             size = await self._get(cid, out, max_bytes)
         except (BlobTooLarge, InvalidCid) as error:
             return Refused(str(error))
-        if await asyncio.to_thread(_sha256, out) == sha256:
+        if await asyncio.to_thread(digest_of, out) == sha256:
             await self._pin(cid)
             return out
         out.unlink()
@@ -180,8 +179,3 @@ def _trouble(error: StorageError) -> Transient:
     """A blob that is not there yet is nobody's fault; a store that does not answer is worth an operator's look."""
     missing = isinstance(error, BlobMissing | BlobCorrupt)
     return Transient(str(error), part="" if missing else "store")
-
-
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -43,3 +44,9 @@ class ModelFiles:
         with passing(Boundary.MODEL_REMOVE):
             self.path(model_hash).unlink(missing_ok=True)
         self._changed = -1
+
+
+def digest_of(path: Path) -> bytes:
+    """SHA-256 of a file's bytes: a model's name. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
