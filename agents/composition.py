@@ -56,6 +56,11 @@ from bfl_events.source import EventSource
 LOCKED_EXIT, CONFIGURATION_EXIT, WRONG_CHAIN_EXIT, KEYSTORE_EXIT, NEWER_EXIT = 12, 10, 14, 11, 19
 
 
+# What ends an agent with a sentence. Transient is among them at the start alone: later the runner retries it.
+PERSONS_MATTERS = (
+    Fatal, Transient, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract,
+)
+
 _Answer = TypeVar("_Answer")
 Disguise = Callable[[Learner], Learner]
 
@@ -85,7 +90,7 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
                 ending.started(agent.drain)
                 await agent.run()
         code = 0
-    except (Fatal, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract) as error:
+    except PERSONS_MATTERS as error:
         code = _exit_code(error)
         telemetry.log.critical(Marker.AGENT_HALTED, reason=str(error), exit_code=code)
     finally:

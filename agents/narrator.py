@@ -59,10 +59,10 @@ LOGGED: Mapping[type[ev.Event], Marker] = {
 }
 BASE = "base"
 NAMED = ("round", "attempt", "sender", "kind")
-PROVES: Mapping[type[i.Intent], tuple[str, ...]] = {
-    i.FetchModel: ("store", "disk"), i.PublishModel: ("store", "read-back"), i.PublishCopy: ("store",),
-    i.LoadTerms: ("store", "disk"),
-    i.TrainModel: ("learning", "disk"), i.ScoreModels: ("learning",), i.AggregateModels: ("learning", "disk"),
+PROVES: Mapping[type[i.Intent], tuple[str, ...]] = {       # and of the disk all that is journalled
+    i.LoadTerms: ("store",), i.FetchModel: ("store",), i.PublishCopy: ("store",),
+    i.PublishModel: ("store", "read-back"),
+    i.TrainModel: ("learning",), i.ScoreModels: ("learning",), i.AggregateModels: ("learning",),
 }
 BROKEN = {
     "store": Marker.STORE_UNREACHABLE, "read-back": Marker.BLOB_UNSEEN, "learning": Marker.CHILD_ENDED,
@@ -125,7 +125,7 @@ class Narrator:
             case i.RowReady(_, reasons, seconds):
                 fields |= {"seconds": seconds, "zeros": [f"{index}: {reason}" for index, reason in reasons]}
         self.log.info(FINISHED.get(type(intent), Marker.INTENT_FINISHED), **fields)
-        for part in PROVES.get(type(intent), ()):
+        for part in (*PROVES.get(type(intent), ()), *(("disk",) if outcome is not None else ())):
             if self.health.well(part):
                 self.log.info(MENDED[part], part=part)
 

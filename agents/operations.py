@@ -98,14 +98,20 @@ async def _leave(operator: Operator, request: Mapping[str, Any]) -> Mapping[str,
     if task.phase == Phase.JOINING:
         await _send(operator, f"leave:{task.address}:{task.at.block}", Call(task.address, "removeWorker"))
     else:
-        operator.agent.wish_to_leave(task.address)
+        try:
+            operator.agent.wish_to_leave(task.address)
+        except Transient as error:
+            raise Refused("The wish to leave was not noted.", f"{error}.", "Repeat the command then.") from None
     return {"task": task.address, "phase": task.phase.name.lower()}
 
 
 async def _rotate(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
     """A new encryption key, announced in every task this account takes part in."""
     _refuse_while_draining(operator)
-    der = await asyncio.to_thread(operator.keyring.rotate)
+    try:
+        der = await asyncio.to_thread(operator.keyring.rotate)
+    except OSError as error:
+        raise Refused("The new key was not stored.", f"{error}.", "Free disk space and repeat the command.") from None
     outlook, address = operator.agent.daemon.outlook, operator.agent.address
     tasks = [] if outlook is None else list(outlook.world.tasks.values())
     told = [task.address for task in tasks if _takes_part(task, address)]

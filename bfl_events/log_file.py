@@ -33,6 +33,10 @@ class LogError(Exception):
     """The log cannot be used, and a person has to act: the message says why and what to do."""
 
 
+class LogUnwritable(LogError):
+    """The disk is full or refuses: nothing was written, nothing is lost, and the same call may succeed later."""
+
+
 class LogTooNew(LogError):
     """A newer version of this program wrote the log."""
 
@@ -116,7 +120,8 @@ class LogFile:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise LogError(_sentence(self.path, error)) from error
+            kind = LogUnwritable if _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) else LogError
+            raise kind(_sentence(self.path, error)) from error
 
     def _recognise(self, identity: Identity | None) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -157,10 +162,16 @@ class LogFile:
                 )
 
 
+def _code(error: sqlite3.DatabaseError) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF   # the low byte; the rest details it
+
+
 def _sentence(path: str, error: sqlite3.DatabaseError) -> str:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:   # the low byte; the rest details it
+    match _code(error):
         case sqlite3.SQLITE_FULL:
             return f"The disk is full: {path} cannot be written. Free some space; nothing is lost."
+        case sqlite3.SQLITE_IOERR:
+            return f"The disk refuses: {path} cannot be used ({error}). Check it and its free space; nothing is lost."
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return f"{path} is damaged or no event log ({error}). Remove it: it is read anew from the chain."
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -14,7 +14,7 @@ from bfl_events.decode import DecodeError, EventTable
 from bfl_events.doorbell import listen
 from bfl_events.follower import Advance, Follower, Head, Still
 from bfl_events.lineage import PATIENCE_S, Lagging
-from bfl_events.log import EventLog
+from bfl_events.log import EventLog, LogUnwritable
 from bfl_events.rpc import RpcRefused, Unavailable, WrongChain
 from bfl_events.schema import Address, TaskCreated
 from bfl_events.view import Contradiction, Reads, Torn, View
@@ -74,8 +74,8 @@ class EventSource:
     async def advances(self) -> AsyncGenerator[Advance, None]:
         """The stream, without an end. Use it inside `contextlib.aclosing`.
 
-        Trouble that may pass is reported and waited out. Raises WrongChain, WrongContract, LogError, and DecodeError
-        if no endpoint gives a log that this version of the contract can have written.
+        Trouble that may pass (a full disk too) is reported and waited out. Raises WrongChain, WrongContract, LogError,
+        and DecodeError if no endpoint gives a log that this version of the contract can have written.
         """
         self._follower.announced = False
         bells = [asyncio.create_task(listen(url, self.ring)) for url in self._ws_urls]
@@ -104,7 +104,7 @@ class EventSource:
         try:
             await self._check_chain(view)
             outcome = await self._follower.look(view)
-        except Unavailable as error:
+        except (Unavailable, LogUnwritable) as error:
             self._setbacks += 1
             self._troubled(str(error))
         except Torn as error:

@@ -17,7 +17,7 @@ from agents.crypto.envelope import Context, EnvelopeError, max_envelope_bytes, o
 from agents.effects.model_files import ModelFiles, digest_of
 from agents.effects.ports import Blobs, Source, Transient
 from agents.effects.seals import raw_address
-from agents.storage.store import BlobCorrupt, BlobMissing, BlobTooLarge, InvalidCid, StorageError
+from agents.storage.store import BlobCorrupt, BlobMissing, BlobTooLarge, InvalidCid, StorageError, StoreFull
 from bfl_events.schema import Address
 
 OPENED = 0            # the kind of envelope that openModel names
@@ -177,5 +177,10 @@ class Exchange:
 
 def _trouble(error: StorageError) -> Transient:
     """A blob that is not there yet is nobody's fault; a store that does not answer is worth an operator's look."""
-    missing = isinstance(error, BlobMissing | BlobCorrupt)
-    return Transient(str(error), part="" if missing else "store")
+    match error:
+        case BlobMissing() | BlobCorrupt():
+            return Transient(str(error))
+        case StoreFull():
+            return Transient(str(error), part="disk")
+        case _:
+            return Transient(str(error), part="store")

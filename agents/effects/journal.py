@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,19 @@ class Journal:
     """Outcomes by intent key. One writer: the daemon, on its loop's thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create. Raises Fatal (exit code 19) for a file of a newer version."""
+        """Open or create. Raises Fatal (exit code 19) for a file of a newer version, and as `record` does."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._path = path
+        with self._writing():
+            self._database = sqlite3.connect(path, isolation_level=None)
+            try:
+                self._outcomes = self._read()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def _read(self) -> dict[str, Outcome]:
+        path = self._path
         with passing(Boundary.JOURNAL_CREATE):
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
@@ -47,21 +58,21 @@ class Journal:
             )
             self._database.execute(f"PRAGMA user_version = {VERSION}")
         rows = self._database.execute("SELECT key, kind, body FROM outcome ORDER BY rowid")
-        self._outcomes: dict[str, Outcome] = {key: decode(kind, json.loads(body)) for key, kind, body in rows}
+        return {key: decode(kind, json.loads(body)) for key, kind, body in rows}
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """All outcomes, oldest first; a live view."""
         return self._outcomes
 
     def record(self, key: str, outcome: Outcome) -> None:
-        """Durable when this returns; a later outcome of the same key replaces the earlier one. Raises Transient."""
+        """Durable when this returns; a later outcome of the same key replaces the earlier one.
+
+        Raises Transient if the disk is full (the work is not lost, it is done again), Fatal if the file is damaged.
+        """
         body = json.dumps(encode(outcome), separators=(",", ":"))
         row = (key, type(outcome).__name__, body, time.time())
-        try:
-            with passing(Boundary.JOURNAL_RECORD):
-                self._database.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", row)
-        except sqlite3.OperationalError as error:        # disk full: the work is not lost, it is done again
-            raise Transient(f"cannot write the journal: {error}; free disk space, it is tried again") from error
+        with self._writing(), passing(Boundary.JOURNAL_RECORD):
+            self._database.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", row)
         self._outcomes.pop(key, None)
         self._outcomes[key] = outcome
 
@@ -69,12 +80,26 @@ class Journal:
         """Drop the refusals under these key prefixes: the operator may have mended their cause before this start."""
         for key in [key for key, outcome in self._outcomes.items() if isinstance(outcome, Refused)]:
             if key.startswith(prefixes):
-                with passing(Boundary.JOURNAL_FORGET):
+                with self._writing(), passing(Boundary.JOURNAL_FORGET):
                     self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
                 del self._outcomes[key]
 
     def close(self) -> None:
         self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.OperationalError as error:
+            raise Transient(
+                f"cannot write {self._path}: {error}; free disk space or check permissions", part="disk"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise Fatal(f"{self._path} is damaged ({error}): move it away and start again; the agent then repairs what "
+                        "it can from the chain and its peers", exit_code=10) from error
 
 
 def encode(outcome: Outcome) -> dict[str, Any]:

@@ -236,8 +236,7 @@ def _durably(path: str) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.OperationalError as error:      # disk full, locked, read-only: nothing was signed or forgotten
-        raise Transient(f"cannot write {path}: {error}; free disk space or check permissions,"
-                        " it is tried again") from error
+        raise Transient(f"cannot write {path}: {error}; free disk space or check permissions", part="disk") from error
     except sqlite3.DatabaseError as error:
         raise Fatal(f"{path} is damaged ({error}): move it away and start again; the chain itself tells what was sent",
                     exit_code=10) from error

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from agents.core.intents import Done, ModelReady, Outcome, Published, Refused, RowReady, TermsReady
 from agents.effects.journal import Journal, decode, encode
-from agents.effects.ports import Fatal
+from agents.effects.ports import Fatal, Transient
 from bfl_events.schema import Word
 
 digests = st.binary(min_size=32, max_size=32)
@@ -52,3 +52,37 @@ def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match="newer bfl-agent") as refused:
         Journal(path)
     assert refused.value.exit_code == 19
+
+
+def test_a_full_disk_is_transient_and_the_journal_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    journal.record("train:a", ModelReady(bytes(32)))
+    pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(Transient, match=r"journal\.sqlite.*full; free disk space") as full:
+        journal.record("terms:b", TermsReady("t" * 50_000))
+    assert full.value.part == "disk"
+    assert list(journal.outcomes()) == ["train:a"]
+    journal._database.execute("PRAGMA max_page_count = 100000")
+    journal.record("terms:b", TermsReady("t" * 50_000))
+    journal.close()
+    again = Journal(path)
+    assert list(again.outcomes()) == ["train:a", "terms:b"]
+    again.close()
+
+
+def test_a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+    before = path.read_bytes()
+    with pytest.raises(Fatal, match="damaged.*move it away") as refused:
+        Journal(path)
+    assert refused.value.exit_code == 10
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_takes_no_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").mkdir()
+    with pytest.raises(Transient, match="check permissions"):
+        Journal(tmp_path / "journal.sqlite")

@@ -282,3 +282,20 @@ async def test_stopping_the_stream_ends_its_bells() -> None:
                     break
         names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
         assert "listen" not in names
+
+
+async def test_a_full_disk_is_told_and_the_log_goes_on_when_there_is_room() -> None:
+    chain = FakeChain(2)
+    async with listening(InProcess([chain])) as listener:
+        await listener.until(reaches(1))
+        database = listener.log._file._db
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        chain.mine(created(1), *(burned(amount) for amount in range(300)))
+        await listener.hears("The disk is full")
+        assert list(listener.log.records()) == []
+        database.execute("PRAGMA max_page_count = 100000")
+        advance = await listener.until(reaches(2))
+        assert len(advance.records) == 301
+        assert listener.told[-1] == "recovered"
+        assert list(listener.log.records()) == list(advance.records)
