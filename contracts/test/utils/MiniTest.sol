@@ -22,6 +22,10 @@ interface Vm {
     function getRecordedLogs() external returns (Log[] memory);
     function prank(address who) external;
     function prevrandao(bytes32 value) external;
+    function parseJsonTypeArray(string calldata json, string calldata key, string calldata typeDescription)
+        external
+        pure
+        returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function readFile(string calldata path) external view returns (string memory);
     function recordLogs() external;
@@ -38,6 +42,7 @@ interface Vm {
     function assertEq(address a, address b) external pure;
     function assertEq(bytes32 a, bytes32 b) external pure;
     function assertEq(bytes calldata a, bytes calldata b) external pure;
+    function assertEq(uint256[] calldata a, uint256[] calldata b, string calldata what) external pure;
     function assertGe(uint256 a, uint256 b) external pure;
     function assertGe(uint256 a, uint256 b, string calldata what) external pure;
     function assertLe(uint256 a, uint256 b) external pure;
