@@ -1,0 +1,147 @@
+"""What a run came to, read from the chain, the homes and /proc by nobody's account but their own.
+
+`outcome` must be equal for a killed run and the undisturbed one. `faults` must be empty for every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bfl_events import schema as ev
+from bfl_events.decode import decode_log
+from bfl_events.schema import Record
+from bfl_events.verify import verify
+from tests.crash.stage import CHAIN_ID, EVERYBODY, FUNDS, ROUNDS, WORKERS, Stage
+from tests.system.demo_process import command_lines
+
+ONCE = (ev.ModelCommitted, ev.ModelSubmitted, ev.ScoresCommitted, ev.ScoresSubmitted)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`wei`: what each account is richer by, fees for gas put back. `models`: (round, worker) -> what it opened."""
+
+    final: bytes
+    delivered: bytes
+    bases: Mapping[int, frozenset[bytes]]
+    models: Mapping[tuple[int, str], bytes]
+    accepted: Mapping[int, tuple[int, int]]
+    wei: Mapping[str, int]
+    attempts: int
+    penalties: tuple[tuple[int, str, int, int], ...]
+    files: frozenset[str]
+
+
+def records(stage: Stage) -> list[Record]:
+    """Every log of factory and task, from the chain itself."""
+    query = {"fromBlock": "0x0", "toBlock": "latest", "address": [stage.factory, stage.task]}
+    times: dict[str, str] = {}
+    found = []
+    for log in stage.anvil.rpc("eth_getLogs", query):
+        number = log["blockNumber"]
+        if number not in times:
+            times[number] = stage.anvil.rpc("eth_getBlockByNumber", number, False)["timestamp"]
+        found.append(decode_log({**log, "blockTimestamp": times[number]}))
+    return found
+
+
+def outcome(stage: Stage) -> Outcome:
+    log = records(stage)
+    names = {address: name for name, address in stage.addresses.items()}
+    bases: dict[int, set[bytes]] = defaultdict(set)
+    models, accepted, penalties, attempts, final = {}, {}, [], 0, b""
+    for event in (record.event for record in log):
+        match event:
+            case ev.ModelCommitted():
+                bases[event.round].add(event.base_hash)
+            case ev.ModelSubmitted():
+                models[event.round, names[event.worker]] = event.model_hash
+            case ev.RoundScored():
+                accepted[event.round] = (event.accepted, event.top_k)
+            case ev.WorkerPenalized():
+                penalties.append((event.round, names[event.worker], event.reason, event.amount))
+            case ev.RoundAdvanced():
+                attempts += 1
+            case ev.FinalModelAccepted():
+                final = event.final_hash
+    result = stage.home("requester").result(stage.task)
+    return Outcome(
+        final, hashlib.sha256(result.read_bytes()).digest(), {r: frozenset(found) for r, found in bases.items()},
+        models, accepted, {name: wealth(stage, address) for name, address in stage.addresses.items()}, attempts,
+        tuple(sorted(penalties)), frozenset(files(stage)))
+
+
+def wealth(stage: Stage, address: str) -> int:
+    """Balance less what it began with, plus all that was paid for gas."""
+    balance = int(stage.anvil.rpc("eth_getBalance", address, "latest"), 16)
+    return balance - FUNDS + sum(_fee(stage, tx) for tx in transactions(stage) if tx["from"].lower() == address.lower())
+
+
+def transactions(stage: Stage) -> Iterator[dict[str, Any]]:
+    head = int(stage.anvil.rpc("eth_blockNumber"), 16)
+    for number in range(head + 1):
+        yield from stage.anvil.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]
+
+
+def _fee(stage: Stage, tx: Mapping[str, Any]) -> int:
+    receipt = stage.anvil.rpc("eth_getTransactionReceipt", tx["hash"])
+    return int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+
+
+def files(stage: Stage) -> Iterator[str]:
+    """Everything below the homes and the store, by names that are the same in every run."""
+    for root in (*(stage.home(name).root for name in EVERYBODY), stage.blobs):
+        for path in sorted(root.rglob("*")):
+            if not path.is_dir():
+                yield _known(path.relative_to(stage.directory))
+
+
+def _known(path: Path) -> str:
+    """Envelopes have random keys, so that their CIDs differ: what counts is how many there are for whom."""
+    text = re.sub(r"(pins/0x[0-9a-f]{40})/b[a-z2-7]{58}", r"\1/CID", str(path))
+    return re.sub(r"-(wal|shm)$", "", text)
+
+
+def pins(stage: Stage) -> Counter[str]:
+    """How many blobs each account keeps."""
+    return Counter(path.parent.name for path in (stage.blobs / "pins").glob("*/*"))
+
+
+def faults(stage: Stage) -> list[str]:
+    """Sentences; empty if all is well."""
+    log = records(stage)
+    found = [str(one) for one in verify(log, chain_id=CHAIN_ID)]
+    submitted: Counter[tuple[str, str, int, int]] = Counter()
+    for event in (record.event for record in log):
+        if isinstance(event, ONCE):
+            submitted[type(event).__name__, event.worker, event.round, event.attempt] += 1
+    found += [f"{times} times {what}" for what, times in submitted.items() if times != 1]
+    expected = ROUNDS * len(WORKERS) * len(ONCE)
+    if len(submitted) != expected:
+        found.append(f"{len(submitted)} submissions instead of {expected}")
+    found += [f"{name}: {why}" for name in EVERYBODY for why in _nonces(stage, name)]
+    found += [f"{pid} still runs: {line[:200]}" for pid, line in command_lines()
+              if str(stage.directory) in line and "anvil" not in line]
+    left = [str(path.relative_to(stage.directory)) for path in stage.directory.rglob("*")
+            if path.name.endswith((".part", ".partial", ".sock")) or path.parent.name in ("envelopes", "checkpoints")]
+    return found + [f"{name} was left behind" for name in left]
+
+
+def _nonces(stage: Stage, name: str) -> Iterator[str]:
+    """The outbox knows each nonce that the chain has counted, and no other; each was signed for one intent."""
+    counted = int(stage.anvil.rpc("eth_getTransactionCount", stage.addresses[name], "latest"), 16)
+    database = sqlite3.connect(stage.network(name).outbox)
+    rows = database.execute("SELECT nonce, key FROM slot ORDER BY nonce").fetchall()
+    database.close()
+    first = 1 if name == "requester" else 0        # its createTask was sent from here
+    if [nonce for nonce, _ in rows] != list(range(first, counted)):
+        yield f"its outbox has the nonces {[nonce for nonce, _ in rows]}, the chain counts {counted}"
+    keys = Counter(key for _, key in rows)
+    yield from (f"{times} nonces were signed for {key}" for key, times in keys.items() if times > 1)
