@@ -54,8 +54,13 @@ class BoundedProvider(AsyncJSONBaseProvider):
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
-        async for piece in response.content.iter_chunked(1 << 18):
-            body += piece
-            if len(body) > self._max:
-                raise BadAnswer(f"answer larger than {self._max >> 20} MiB")
+        try:
+            async for piece in response.content.iter_chunked(1 << 18):
+                body += piece
+                if len(body) > self._max:
+                    raise BadAnswer(f"answer larger than {self._max >> 20} MiB")
+        except RuntimeError as error:      # aiohttp's word for a connection that was lost between two reads
+            if "connection closed" not in str(error).lower():
+                raise
+            raise BadAnswer("the answer broke off") from None
         return bytes(body)

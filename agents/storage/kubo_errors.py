@@ -69,3 +69,7 @@ async def translated(doing: str) -> AsyncIterator[None]:
         raise StoreUnavailable(f"{doing}: the answer is not Kubo's ({type(error).__name__})") from error
     except (aiohttp.ClientError, aioipfs.IPFSConnectionError, OSError) as error:
         raise StoreUnavailable(f"{doing}: {error or type(error).__name__}; is the Kubo daemon running?") from error
+    except RuntimeError as error:      # aiohttp's word for a connection that was lost between two reads of an answer
+        if "connection closed" not in str(error).lower():
+            raise
+        raise StoreUnavailable(f"{doing}: the answer broke off; is the Kubo daemon well?") from error

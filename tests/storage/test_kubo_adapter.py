@@ -1,6 +1,8 @@
 """What can go wrong between an agent and its Kubo node, and what the agent hears of it."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from agents.storage import (
     open_store,
 )
 from agents.storage.cid import cid_of_bytes, from_text, to_text
+from agents.storage.download import Download
 from tests.storage.kubo_double import Fault, KuboDouble
 from tests.storage.kubo_nodes import KuboNode
 
@@ -231,3 +234,34 @@ async def test_what_is_provided_again_is_seen_by_the_neighbours(
     double.neighbours.append(KuboDouble())
     await store.provide(CID)
     assert double.neighbours[0].blobs == {to_text(CID): BLOB}
+
+
+async def test_an_answer_that_breaks_off_between_two_reads_is_an_unavailable_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp then says so by a RuntimeError: when the next piece is wanted, the connection is gone."""
+    reading, gone, write = threading.Event(), threading.Event(), Download.write
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n")
+        await asyncio.to_thread(reading.wait, 20)
+        writer.write(b"5\r\nafterXX0\r\n\r\n")
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    def slow(download: Download, chunk: bytes) -> None:
+        write(download, chunk)
+        reading.set()
+        gone.wait(20)
+
+    monkeypatch.setattr(Download, "write", slow)
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+        store = open_store(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", owner="alice", deadline=60)
+        try:
+            with pytest.raises(StoreUnavailable, match="broke off"):
+                await store.get(CID, tmp_path / "out", max_bytes=1 << 20)
+        finally:
+            await store.close()
+    assert not (tmp_path / "out").exists()
