@@ -30,7 +30,7 @@ from agents.effects.runner import Runner
 from agents.effects.seals import AccountSeals, raw_address
 from agents.narrator import Narrator
 from bfl_events.log import EventLog
-from bfl_events.schema import Address
+from bfl_events.schema import Address, Record
 from bfl_events.source import Advance, EventSource
 from bfl_events.state import TaskState
 
@@ -109,7 +109,7 @@ class Agent:
         self.daemon = Daemon(
             advances=self._advances, replay=outside.log.records, decide=decide, me=self._me, memory=self._memory,
             runner=self._runner, clock=outside.clock, block_s=charge.block_s, observer=outside.narrator,
-            finished=self._finished,
+            finished=self._finished, distrust=self._distrust,
         )
 
     async def run(self) -> None:
@@ -144,6 +144,9 @@ class Agent:
                 self._outside.on_head()
                 yield advance
 
+    def _distrust(self, record: Record, why: str) -> None:
+        self._outside.source.distrust(record, why)
+
     def _memory(self) -> Memory:
         return Memory(self._outside.journal.outcomes(), self._outside.files.held())
 
@@ -162,6 +165,8 @@ class Agent:
         if self._charge.task is None:
             return False
         task = outlook.world.tasks.get(self._charge.task)
+        if task is None and self._served(self._charge.task):
+            return False                  # a reorg or a reset took it back: it may come again
         if task is None:
             raise Fatal(f"The factory knows no task {self._charge.task}. Compare the address with the one that "
                         "`bfl-agent task create` printed, and chain.factory with the one it was created with.",
@@ -175,6 +180,10 @@ class Agent:
         if self._charge.address not in task.seats and not task.phase.ended:
             self._check_joinable(task, outlook)
         return drained(task)
+
+    def _served(self, task: Address) -> bool:
+        """Whether this agent, or an earlier life of it, ever did anything for the task."""
+        return any(task in key for key in self._outside.journal.outcomes())
 
     def _check_joinable(self, task: TaskState, outlook: Outlook) -> None:
         reason = decline(task, self._memory(), self._me(), outlook.now)

@@ -15,6 +15,7 @@ from agents.core.reduce import fold
 from agents.core.state import Me, Memory, Now, Outlook, World
 from agents.effects.ports import Clock
 from agents.effects.runner import Runner
+from bfl_events.fold import FoldError
 from bfl_events.schema import Record
 from bfl_events.source import Advance
 
@@ -22,6 +23,7 @@ LONGEST_WAIT_S = 1.0       # decisions depend on the clock: look again at least 
 SHORTEST_WAIT_S = 0.02
 DRAINING_WAIT_S = 0.1      # whether a transaction is on its way can only be asked
 
+Distrust = Callable[[Record, str], None]
 Decide = Callable[[World, Memory, Me, Now], tuple[Intent, ...]]
 
 
@@ -49,9 +51,15 @@ class Daemon:
         block_s: float | None,
         observer: Observer,
         finished: Callable[[Outlook], bool],
+        distrust: Distrust | None = None,
     ) -> None:
-        """`replay()` yields all logged records. `block_s`: the chain's block time in seconds, None to estimate it."""
+        """`replay()` yields all logged records. `block_s`: the chain's block time in seconds, None to estimate it.
+
+        `distrust(record, why)` hears of a record that cannot follow from those before it, and has the log read again;
+        without it, such a record ends the loop.
+        """
         self._advances, self._replay, self._decide = advances, replay, decide
+        self._distrust, self._doubting = distrust, False
         self._me, self._memory, self._runner, self._clock = me, memory, runner, clock
         self._observer, self._finished = observer, finished
         self._heads = _Heads(block_s)
@@ -120,13 +128,25 @@ class Daemon:
         if rewinds:
             self._observer.rewound(min(rewinds))
             self._refold()                 # the log already holds all that the inbox says
-        else:
-            self._observer.records(self._fold(record for advance in inbox for record in advance.records))
-        return self._heads.present
+        elif not self._doubting:
+            self._observer.records(self._believed(record for advance in inbox for record in advance.records))
+        return self._heads.present and not self._doubting
 
     def _refold(self) -> None:
         self._world, self._folded, self._last = World(), 0, (-1, -1)
-        self._fold(self._replay())
+        self._doubting = False
+        self._believed(self._replay())
+
+    def _believed(self, records: Iterable[Record]) -> tuple[Record, ...]:
+        """Fold them; after one that cannot be, nothing is folded or decided until the log was read again."""
+        try:
+            return self._fold(records)
+        except FoldError as error:
+            if self._distrust is None:
+                raise
+            self._doubting = True
+            self._distrust(error.record, str(error))
+            return ()
 
     def _fold(self, records: Iterable[Record]) -> tuple[Record, ...]:
         fresh = tuple(record for record in records if (record.block, record.log_index) > self._last)

@@ -14,12 +14,13 @@ from typing import Final, assert_never
 
 from bfl_events.lineage import Ask, Doubt, Extend, Lagging, Ref, Rewind, Verdict, judge
 from bfl_events.log import EventLog
+from bfl_events.reading import LOGS_A_PASS
 from bfl_events.rpc import RpcError, RpcRefused, Unavailable
 from bfl_events.schema import Address, Record, TaskCreated
 from bfl_events.view import Contradiction, Header, Reads, Span, Torn, View
+from bfl_events.witness import Witness
 
 FIRST_CHUNK: Final = 64
-LOGS_A_PASS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Follower:
         self._rpc, self._log, self._follow, self._now = rpc, log, follow, now
         self._factory, self._start = identity.factory, identity.start_block
         self._longest_chunk, self._chunk = max(chunk, 1), min(FIRST_CHUNK, max(chunk, 1))
-        self._patience_s = patience_s
+        self._patience_s, self._witness = patience_s, Witness(rpc, now)
         self._cursor = log.cursor()
         self._tasks = self._wanted(log.creations())
         self.announced = False
@@ -98,6 +99,16 @@ class Follower:
                 raise AssertionError("_verdict answers every question")
             case verdict:
                 assert_never(verdict)
+
+    def forget_task(self, task: Address) -> None:
+        """Rewind to before a task's creation, to read its log again."""
+        creations = [record for record in self._log.creations() if self._creates(record, task)]
+        before = creations[0].block if creations else 0
+        self._rewind(max((ref.number for ref in self._log.refs() if ref.number < before), default=None))
+
+    @staticmethod
+    def _creates(record: Record, task: Address) -> bool:
+        return isinstance(record.event, TaskCreated) and record.event.task == task
 
     def _nothing_new(self, tip: Header) -> Advance | Still:
         self._doubt_since = None
@@ -181,16 +192,7 @@ class Follower:
         return self._commit(records, end, tip)
 
     async def _read(self, view: View, where: Span | Header) -> list[Record] | None:
-        """The records of the factory, the followed tasks and those created there; None: too many at once."""
-        known = [self._factory, *self._tasks]
-        raws = await view.logs(where, known)
-        if isinstance(where, Span) and len(raws) > 2 * LOGS_A_PASS and where.end.number > where.first:
-            return None
-        records = await view.decoded(raws, where, known)
-        if new := self._wanted(records):
-            records += await view.decoded(await view.logs(where, new), where, new)
-            records.sort(key=lambda record: (record.block, record.log_index))
-        return records
+        return await self._witness.read(view, where, [self._factory, *self._tasks], self._wanted)
 
     def _wanted(self, records: Iterable[Record]) -> list[Address]:
         created = [record.event for record in records if isinstance(record.event, TaskCreated)]

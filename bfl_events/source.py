@@ -16,7 +16,7 @@ from bfl_events.follower import Advance, Follower, Head, Still
 from bfl_events.lineage import PATIENCE_S, Lagging
 from bfl_events.log import EventLog, LogUnwritable
 from bfl_events.rpc import RpcRefused, Unavailable, WrongChain
-from bfl_events.schema import Address, TaskCreated
+from bfl_events.schema import Address, Record, TaskCreated
 from bfl_events.view import Contradiction, Reads, Torn, View
 
 __all__ = ["Advance", "EventSource", "Head", "Reads"]
@@ -27,6 +27,7 @@ _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 2.0
 _ECHO_S: Final = 0.2
 """A ring that brought nothing: the bell's node may be ahead of the endpoint, so look again this soon."""
+_LONGEST_DOUBT_S: Final = 30.0
 
 
 class EventSource:
@@ -66,10 +67,19 @@ class EventSource:
         self._trouble: str | None = None
         self._setbacks = 0
         self._undecodable: tuple[str, int] = ("", 0)
+        self._doubted: tuple[Record, str] | None = None
+        self._doubts, self._doubted_at = 0, 0.0
+        self._idle_rings = 0
 
     def ring(self) -> None:
         """Look now: somebody knows that something happened."""
         self._bell.set()
+
+    def distrust(self, record: Record, why: str) -> None:
+        """This record, handed out and in the log, cannot follow from those before it: the endpoint left one out or
+        made one up. Its task is read again from its first log on, from another endpoint if there is one."""
+        self._doubted = (record, why)
+        self.ring()
 
     async def advances(self) -> AsyncGenerator[Advance, None]:
         """The stream, without an end. Use it inside `contextlib.aclosing`.
@@ -83,13 +93,16 @@ class EventSource:
             while True:
                 rung = self._bell.is_set()
                 self._bell.clear()
+                if self._doubted is not None:
+                    await self._read_again(*self._doubted)
                 match await self._look():
                     case Advance() as advance:
+                        self._idle_rings = 0
                         yield advance
                     case Still.MORE:
                         continue
                     case Still.NOTHING | Lagging():
-                        await self._wait(min(self._poll_s, _ECHO_S) if rung else self._poll_s)
+                        await self._rest(rung)
                     case None:
                         pause = _FIRST_PAUSE_S * 2.0 ** min(self._setbacks, 10)
                         await asyncio.sleep(min(pause, _LONGEST_PAUSE_S))
@@ -157,6 +170,28 @@ class EventSource:
         if got != self._chain_id:
             raise WrongChain(self._rpc.name(view.endpoint), self._chain_id, got)
         self._same_chain = True
+
+    async def _read_again(self, record: Record, why: str) -> None:
+        """At growing distances: the fault may be of all endpoints, or last."""
+        self._doubted = None
+        now, endpoint = self._now(), self._rpc.current
+        self._doubts = self._doubts + 1 if now - self._doubted_at < 2 * _LONGEST_DOUBT_S else 1
+        self._doubted_at = now
+        self._troubled(f"{self._rpc.name(endpoint)} cannot be believed: {why}; the task's log is read again")
+        self._rpc.blame(endpoint, why)
+        self._follower.forget_task(record.emitter)
+        await asyncio.sleep(min(_FIRST_PAUSE_S * 2.0 ** min(self._doubts, 12), _LONGEST_DOUBT_S))
+
+    async def _rest(self, rung: bool) -> None:
+        """Until the bell rings or it is time to look without. A bell that rings for nothing is heard more rarely."""
+        if not rung:
+            self._idle_rings = 0
+            await self._wait(self._poll_s)
+            return
+        self._idle_rings += 1
+        deaf_s = min(_FIRST_PAUSE_S * (2.0 ** min(self._idle_rings - 1, 10) - 1), self._poll_s)
+        await asyncio.sleep(deaf_s)
+        await self._wait(max(min(self._poll_s, _ECHO_S) - deaf_s, 0))
 
     async def _wait(self, seconds: float) -> None:
         try:

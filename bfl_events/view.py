@@ -7,13 +7,12 @@ whether the endpoint is on our chain (`lineage`), nor keep anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from bfl_events.decode import DecodeError, EventTable, RawLog, any_bytes, decode_log, fixed_bytes, quantity
-from bfl_events.keccak import keccak256
+from bfl_events import bloom
+from bfl_events.decode import DecodeError, EventTable, RawLog, any_bytes, decode_log, fixed_bytes, quantity, table
 from bfl_events.schema import Address, Record
 
 ADDRESSES_A_CALL: Final = 200
@@ -51,8 +50,17 @@ class Header:
 
     def may_hold_logs_of(self, addresses: Sequence[Address]) -> bool:
         """False only if none of the addresses logged anything in this block (yellow paper, 4.3.1)."""
-        bits = int.from_bytes(self.bloom, "big")
-        return any(bits & mask == mask for mask in map(_bloom_mask, addresses))
+        return any(bloom.may_hold(self.bloom, _raw(address)) for address in addresses)
+
+    def hides(self, raws: Iterable[RawLog], addresses: Sequence[Address], topics: Iterable[bytes]) -> bool:
+        """Whether its bloom speaks of logs of these contracts that are not among `raws`; it may err."""
+        shown = [(_raw(raw["address"]), _raw(raw["topics"][0])) for raw in raws]
+        return bloom.hides(self.bloom, shown, map(_raw, addresses), topics)
+
+    def allows(self, record: Record, events: EventTable) -> bool:
+        """False only if no log of this contract with this event's topic is in the block."""
+        topics = [topic for topic, known in events.items() if known.cls is type(record.event)]
+        return bloom.may_hold(self.bloom, _raw(record.emitter), *topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,15 @@ class View:
 
     def __init__(self, rpc: Reads, endpoint: int, events: EventTable | None = None) -> None:
         self._rpc, self.endpoint, self._events = rpc, endpoint, events
+
+    @property
+    def events(self) -> EventTable:
+        """The events that the contracts log, by topic."""
+        return table() if self._events is None else self._events
+
+    def through(self, endpoint: int) -> View:
+        """The same questions to another endpoint."""
+        return View(self._rpc, endpoint, self._events)
 
     async def chain_id(self) -> int:
         """The chain it serves."""
@@ -109,6 +126,17 @@ class View:
             found += answer
         return found
 
+    async def receipt_logs(self, header: Header, addresses: Sequence[Address]) -> list[RawLog]:
+        """The same logs of a block by another way: out of its receipts. Raises RpcRefused where there is no such
+        call, and Torn if the receipts are those of another block."""
+        receipts = await self._ask("eth_getBlockReceipts", hex(header.number))
+        if not isinstance(receipts, list) or not all(isinstance(one, dict) for one in receipts):
+            raise Torn(f"it has no receipts of block {header.number}")
+        wanted = {address.lower() for address in addresses}
+        if any(one.get("blockHash") != "0x" + header.hash.hex() for one in receipts):
+            raise Torn(f"block {header.number} was replaced")
+        return [log for one in receipts for log in one.get("logs") or () if log.get("address") in wanted]
+
     async def decoded(
         self, raws: Sequence[RawLog], where: Span | Header, addresses: Sequence[Address]
     ) -> list[Record]:
@@ -122,6 +150,7 @@ class View:
             records.append(decode_log(raw, time, self._events))
         records.sort(key=lambda record: (record.block, record.log_index))
         _check(records, where, frozenset(addresses))
+        _check_bloom(raws, where if isinstance(where, Header) else where.end)
         return records
 
     async def _missing_times(self, raws: Sequence[RawLog]) -> dict[Any, int]:
@@ -174,10 +203,13 @@ def _check(records: Sequence[Record], where: Span | Header, addresses: frozenset
         place = (record.block, record.log_index)
 
 
-@lru_cache(maxsize=8192)
-def _bloom_mask(address: Address) -> int:
-    """The three bits that a log of this address sets."""
-    digest, mask = keccak256(bytes.fromhex(address[2:])), 0
-    for place in (0, 2, 4):
-        mask |= 1 << (int.from_bytes(digest[place:place + 2], "big") & 2047)
-    return mask
+def _check_bloom(raws: Sequence[RawLog], header: Header) -> None:
+    """A log whose block's bloom denies it was invented, unless the chain has no blooms and sends zeros."""
+    for raw in raws if any(header.bloom) else ():
+        if quantity(raw["blockNumber"]) == header.number and not bloom.may_hold(
+                header.bloom, _raw(raw["address"]), *map(_raw, raw["topics"])):
+            raise Contradiction(f"it sent a log in block {header.number} which that block's bloom denies")
+
+
+def _raw(text: str) -> bytes:
+    return bytes.fromhex(text[2:])

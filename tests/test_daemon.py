@@ -47,6 +47,7 @@ class Bench:
         self.log = list(log)
         self.seen: list[tuple[int, int]] = []
         self.rewinds: list[int] = []
+        self.doubts: list[str] = []
         self.told: list[Record] = []
         self.error: Exception | None = None
         self.release: asyncio.Event | None = None
@@ -56,7 +57,11 @@ class Bench:
         self.daemon = Daemon(
             advances=self._stream, replay=lambda: self.log, decide=self._decide, me=me, memory=Memory,
             runner=self.runner, clock=self.clock, block_s=None, observer=self, finished=lambda _: False,
+            distrust=self._distrust,
         )
+
+    def _distrust(self, record: Record, why: str) -> None:
+        self.doubts.append(why)
 
     async def _stream(self) -> AsyncGenerator[Advance, None]:
         for advance in self._advances:
@@ -111,6 +116,29 @@ async def test_a_rewind_folds_the_log_again() -> None:
     await bench.daemon.run()
     assert bench.rewinds == [3]
     assert bench.seen[-1] == (4, 0)
+
+
+async def test_a_log_that_cannot_be_is_not_decided_on_until_it_was_read_again() -> None:
+    told = records()
+    bench = Bench([Advance(head(1), told[:1]), Advance(head(2), told[2:]), Advance(head(3)),
+                   Advance(head(4), told, rewound_to=0), Advance(head(5))])
+    bench.daemon._replay = lambda: told if bench.doubts else ()
+    await bench.daemon.run()
+    assert {number for number, _ in bench.seen} == {1, 4, 5}
+    assert len(bench.doubts) == 1
+    assert "TaskInitialized must come before everything else" in bench.doubts[0]
+    assert bench.seen[-1] == (5, 3)
+
+
+async def test_a_hole_in_the_log_on_disk_is_noticed_at_the_start() -> None:
+    told = records()
+    bench = Bench([Advance(head(1)), Advance(head(2), told, rewound_to=0)], log=[told[0], *told[2:]])
+    running = asyncio.create_task(bench.daemon.run())
+    while not bench.doubts:
+        await asyncio.sleep(0)
+    bench.log = list(told)
+    await running
+    assert set(bench.seen) == {(2, 3)}
 
 
 async def test_a_restart_begins_with_the_log() -> None:

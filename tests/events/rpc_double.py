@@ -46,11 +46,11 @@ class FakeBlock:
 
 
 class FakeChain:
-    """Blocks from genesis on. `salt` makes forks differ where their content does not."""
+    """Blocks from genesis on. `salt` makes forks differ where their content does not; `receipts`: it serves them."""
 
     def __init__(self, length: int = 1) -> None:
         self.blocks: list[FakeBlock] = []
-        self.salt = 0
+        self.salt, self.receipts = 0, False
         for _ in range(length):
             self.mine()
 
@@ -102,6 +102,9 @@ class FakeChain:
                 return self.blocks[number].header() if number < len(self.blocks) else None
             case "eth_getLogs", query:
                 return self._logs(query)
+            case "eth_getBlockReceipts", at if self.receipts:
+                block = self.blocks[int(at, 16)]
+                return [{"blockHash": "0x" + block.hash.hex(), "logs": list(block.raws)}]
             case _:
                 raise RpcRefused(-32601, f"the method {method} does not exist")
 
@@ -320,11 +323,12 @@ class RpcDouble:
 def _bloom(raws: Sequence[dict[str, Any]]) -> bytes:
     bits = 0
     for raw in raws:
-        bits |= _bloom_of(raw["address"])
+        for item in (raw["address"], *raw["topics"]):
+            bits |= _bloom_of(item)
     return bits.to_bytes(256, "big")
 
 
 @cache
-def _bloom_of(address: str) -> int:
-    digest = keccak256(bytes.fromhex(address[2:]))
+def _bloom_of(item: str) -> int:
+    digest = keccak256(bytes.fromhex(item[2:]))
     return sum({1 << (int.from_bytes(digest[place:place + 2], "big") & 2047) for place in (0, 2, 4)})
