@@ -6,8 +6,9 @@ Takes its hands as arguments, so that a simulation can pass others. Must not dec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+import gc
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from agents.core.intents import Intent
@@ -129,24 +130,33 @@ class Daemon:
             self._observer.rewound(min(rewinds))
             self._refold()                 # the log already holds all that the inbox says
         elif not self._doubting:
-            self._observer.records(self._believed(record for advance in inbox for record in advance.records))
+            with self._believing():
+                self._observer.records(self._fold(record for advance in inbox for record in advance.records))
         return self._heads.present and not self._doubting
 
     def _refold(self) -> None:
+        """Everything again, record by record: a long log need not be in memory as a whole."""
         self._world, self._folded, self._last = World(), 0, (-1, -1)
         self._doubting = False
-        self._believed(self._replay())
+        with self._believing(), _no_collections():
+            self._world = fold(self._world, self._counted(self._replay()))
 
-    def _believed(self, records: Iterable[Record]) -> tuple[Record, ...]:
-        """Fold them; after one that cannot be, nothing is folded or decided until the log was read again."""
+    def _counted(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            self._folded += 1
+            self._last = (record.block, record.log_index)
+            yield record
+
+    @contextmanager
+    def _believing(self) -> Iterator[None]:
+        """After a record that cannot be, nothing is folded or decided until the log was read again."""
         try:
-            return self._fold(records)
+            yield
         except FoldError as error:
             if self._distrust is None:
                 raise
             self._doubting = True
             self._distrust(error.record, str(error))
-            return ()
 
     def _fold(self, records: Iterable[Record]) -> tuple[Record, ...]:
         fresh = tuple(record for record in records if (record.block, record.log_index) > self._last)
@@ -176,6 +186,18 @@ class Daemon:
             waiting.cancel()
         self._wake.clear()
         self._runner.changed.clear()
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Nothing in a fold is cyclic: the collector would look through a growing state for nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Heads:

@@ -7,10 +7,11 @@ numbers, enum members by name. Follows the type hints of `schema` and `state`; k
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
+from operator import call, itemgetter
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from bfl_events.commitment import checksum_address
@@ -102,25 +103,34 @@ def _same(value: Any) -> Any:
 def _object_decoder(cls: type[Any]) -> Decode:
     hints = get_type_hints(cls)
     parts = tuple((field.name, _decoder(field.name, hints[field.name])) for field in fields(cls))
+    names, readers = tuple(name for name, _ in parts), tuple(read for _, read in parts)
+    pick = itemgetter(*names) if len(names) > 1 else lambda body: (body[names[0]],)
 
     def decode(body: object) -> Any:
-        if not isinstance(body, dict):
-            raise CodecError(f"the fields of {cls.__name__} are not an object")
-        if len(body) != len(parts):
-            wanted = ", ".join(name for name, _ in parts)
-            raise CodecError(f"{cls.__name__} has the fields {wanted}, not {', '.join(map(str, body))}")
-        name = ""
-        try:
-            values = []
-            for name, read in parts:
-                values.append(read(body[name]))
-        except KeyError:
-            raise CodecError(f"{cls.__name__} lacks the field {name}") from None
-        except CodecError as error:
-            raise CodecError(f"{cls.__name__}.{name}: {error}") from None
-        return cls(*values)
+        if type(body) is dict and len(body) == len(names):
+            try:
+                return cls(*map(call, readers, pick(body)))      # a loop in C: a start reads a hundred thousand events
+            except (KeyError, CodecError):
+                pass
+        raise CodecError(_refusal(cls.__name__, parts, body))
 
     return decode
+
+
+def _refusal(name: str, parts: Sequence[tuple[str, Decode]], body: object) -> str:
+    """What is wrong with the fields of an event that cannot be read, field by field."""
+    if not isinstance(body, dict):
+        return f"the fields of {name} are not an object"
+    if len(body) != len(parts):
+        return f"{name} has the fields {', '.join(field for field, _ in parts)}, not {', '.join(map(str, body))}"
+    for field, read in parts:
+        if field not in body:
+            return f"{name} lacks the field {field}"
+        try:
+            read(body[field])
+        except CodecError as error:
+            return f"{name}.{field}: {error}"
+    raise AssertionError(f"{name} can be read")
 
 
 def _decoder(name: str, hint: Any) -> Decode:
@@ -175,20 +185,30 @@ def _words(value: object) -> tuple[int, ...]:
 
 
 def _bytes(value: object) -> bytes:
-    try:
-        raw = bytes.fromhex(value[2:]) if isinstance(value, str) and value[:2] == "0x" else None
-    except ValueError:
-        raw = None
-    if raw is None or raw.hex() != value[2:]:  # type: ignore[index]  # fromhex also takes spaces and capitals
+    raw = _hex(value)
+    if raw is None:
         raise CodecError(f"{_shown(value)} are no bytes in hex")
     return raw
 
 
 def _bytes32(value: object) -> bytes:
-    raw = _bytes(value)
+    raw = _hex(value)
+    if raw is None:
+        raise CodecError(f"{_shown(value)} are no bytes in hex")
     if len(raw) != 32:
         raise CodecError(f"{_shown(value)} has {len(raw)} bytes, not 32")
     return raw
+
+
+def _hex(value: object) -> bytes | None:
+    """The bytes, if it is exactly how they are written here: `fromhex` also takes spaces and capitals."""
+    if not isinstance(value, str) or value[:2] != "0x" or not value.islower():
+        return None
+    try:
+        raw = bytes.fromhex(value[2:])
+    except ValueError:
+        return None
+    return raw if 2 * len(raw) + 2 == len(value) else None
 
 
 def _address(value: object) -> str:

@@ -40,7 +40,7 @@ class Standing(IntEnum):
     GONE = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)      # no slots, as below
 class Member:
     """The contract's `Worker`, and the keys it announced (oldest first)."""
 
@@ -96,7 +96,7 @@ class RevealedRow:
     at: Position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)      # no slots, as below
 class Attempt:
     """One attempt at a round: who was expected, what each worker (by index) committed, opened, scored."""
 
@@ -132,7 +132,7 @@ class Attestation:
     at: Position
 
 
-@dataclass(frozen=True)      # no slots: every log copies it, and one dict is copied several times faster than 50 slots
+@dataclass(frozen=True)      # no slots: every log copies it, and a dict is copied several times faster than slots
 class TaskState:
     """Everything the contract's views return, and the history that its storage forgets.
 

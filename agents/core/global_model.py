@@ -35,9 +35,12 @@ def accepted_models(attempt: Attempt) -> tuple[tuple[int, bytes], ...]:
 def start_of(task: TaskState, memory: Memory, round: int) -> bytes | None:
     """Hash of G(round - 1), as computed here or as the majority logged it and this agent holds it; None if unknown."""
     digest: bytes | None = task.params.model_hash
+    last = {attempt.round: attempt for attempt in task.attempts}
+    settled = {attempt.round: attempt for attempt in task.attempts if attempt.scored is not None}
     for done in range(1, round):
-        digest = _next_model(task, memory, done, digest)
-        voted = agreed_start(task, done + 1)
+        digest = _next_model(task, memory, settled.get(done), digest)
+        following = last.get(done + 1)
+        voted = majority_base(following) if following is not None else agreed_start(task, done + 1)
         if voted is None and digest is None:
             voted = confirmed_start(task, done + 1)
         if voted is not None and voted in memory.models:
@@ -45,14 +48,14 @@ def start_of(task: TaskState, memory: Memory, round: int) -> bytes | None:
     return digest
 
 
-def _next_model(task: TaskState, memory: Memory, round: int, start: bytes | None) -> bytes | None:
-    attempt = settled_attempt(task, round)
+def _next_model(task: TaskState, memory: Memory, attempt: Attempt | None, start: bytes | None) -> bytes | None:
+    """What this agent aggregated from a settled attempt, if its round started from `start`."""
     if attempt is None or start is None:
         return None
     models = accepted_models(attempt)
     if not models:
         return start
-    outcome = memory.outcomes.get(AggregateModels(task.address, round, start, models).key)
+    outcome = memory.outcomes.get(AggregateModels(task.address, attempt.round, start, models).key)
     return outcome.model_hash if isinstance(outcome, ModelReady) else None
 
 

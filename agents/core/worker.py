@@ -303,6 +303,8 @@ def _leave(task: TaskState, me: Me) -> Iterator[Intent]:
 def _clear(task: TaskState, memory: Memory, me: Me, index: int) -> Iterator[Intent]:
     """Let go of the oldest round that is past its retention; one at a time."""
     for round in range(1, task.round - me.retain_rounds):
+        if isinstance(memory.outcomes.get(ClearRound(task.address, round, (), ()).key), Done):
+            continue
         attempts = [attempt for attempt in task.attempts if attempt.round == round]
         own = tuple(a.opened[index].cid for a in attempts if index in a.opened)
         models = {opened.model_hash for a in attempts for opened in a.opened.values()}
@@ -310,7 +312,5 @@ def _clear(task: TaskState, memory: Memory, me: Me, index: int) -> Iterator[Inte
         keep = {task.params.model_hash, start_of(task, memory, task.round)}
         if base is not None:
             models.add(base)
-        clear = ClearRound(task.address, round, tuple(sorted(models - keep)), own)
-        if not isinstance(memory.outcomes.get(clear.key), Done):
-            yield clear
-            return
+        yield ClearRound(task.address, round, tuple(sorted(models - keep)), own)
+        return

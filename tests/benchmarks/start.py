@@ -1,0 +1,147 @@
+"""How long an agent takes to its first decision on a long log: `python -m tests.benchmarks.start` prints one line.
+
+The log holds many tasks of one factory: copies of one honest game, each under an address of its own and later in time.
+The aim is 3 s for 100,000 events, Python and its imports included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from agents.core.intents import Intent, Outcome
+from agents.core.state import Me, Memory, Outlook
+from agents.core.worker import decide
+from agents.crypto.commitment import SaltKey
+from agents.daemon import Daemon
+from agents.effects.runner import Runner
+from agents.effects.seals import AccountSeals
+from agents.effects.wall_clock import WallClock
+from bfl_events.codec import checksummed
+from bfl_events.follower import Advance, Head
+from bfl_events.lineage import Ref
+from bfl_events.log import EventLog, Identity
+from bfl_events.schema import Event, Record, TaskCreated, TaskInitialized
+from tests.benchmarks.fold import honest_log
+from tests.simulation.play import FACTORY, account
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT, CHAIN_ID = account(1), 31337
+START = """
+import asyncio, json, resource, sys, time
+import agents.composition
+from tests.benchmarks.start import first_decision
+imported = time.process_time()
+outlook = asyncio.run(first_decision(sys.argv[1]))
+spent = time.process_time()
+mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+assert outlook.wanted, "nothing was decided"
+print(json.dumps({"events": outlook.folded, "imports_s": imported, "log_s": spent - imported, "peak_mib": mib}))
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of CPU: for Python and the agent's imports, and for reading, folding and deciding."""
+
+    events: int
+    imports_s: float
+    log_s: float
+    peak_mib: float
+
+
+def copies(log: Sequence[Record], events: int) -> Iterator[Record]:
+    """The log again and again, at least so many events."""
+    blocks, seconds = log[-1].block, log[-1].time - log[0].time + 1
+    for n in range(-(-events // len(log))):
+        task = checksummed((n + 1).to_bytes(20, "big"))
+        for record in log:
+            emitter = FACTORY if isinstance(record.event, TaskCreated) else task
+            yield replace(record, block=record.block + n * blocks, time=record.time + n * seconds, emitter=emitter,
+                          event=_later(record.event, task, n * seconds))
+
+
+def _later(event: Event, task: str, seconds: int) -> Event:
+    changes: dict[str, Any] = {"deadline": event.deadline + seconds} if hasattr(event, "deadline") else {}
+    if isinstance(event, TaskCreated):
+        changes = {"task": task}
+    if isinstance(event, TaskInitialized):
+        changes["params"] = replace(event.params, hard_stop=event.params.hard_stop + seconds)
+    return replace(event, **changes) if changes else event
+
+
+def write(path: Path, records: Sequence[Record]) -> None:
+    with EventLog(path, Identity(CHAIN_ID, FACTORY, 0)) as log:
+        log.anchor(Ref(0, b"s" * 32))
+        log.append(records, Ref(records[-1].block + 1, b"e" * 32))
+
+
+class Silence:
+    """Everything around the loop, as nothing: the chain stands still, and no effect ever ends."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    async def advances(self) -> AsyncGenerator[Advance, None]:
+        yield Advance(self.head)
+        await asyncio.Event().wait()
+
+    async def perform(self, intent: Intent) -> None:
+        await asyncio.Event().wait()
+
+    async def give_up(self, intent: Intent) -> None: ...
+    def record(self, key: str, outcome: Outcome) -> None: ...
+    def report(self, intent: Intent, what: str, detail: Outcome | BaseException | None) -> None: ...
+    def records(self, records: tuple[Record, ...]) -> None: ...
+    def rewound(self, to: int) -> None: ...
+    def tick(self, outlook: Outlook) -> None: ...
+
+
+async def first_decision(path: str) -> Outlook:
+    """The daemon's own loop over this log until it has decided once, as a worker that remembers nothing."""
+    me = Me(AGENT, AccountSeals(SaltKey(b"k" * 32), CHAIN_ID, AGENT))
+    with EventLog(path) as log:
+        cursor = log.cursor()
+        assert cursor is not None
+        silence = Silence(Head(cursor.number, cursor.hash, 0))
+        daemon = Daemon(
+            advances=silence.advances, replay=log.records, decide=decide, me=lambda: me, memory=Memory,
+            runner=Runner(silence.perform, silence.record, WallClock(), silence.report, silence.give_up),
+            clock=WallClock(), block_s=0.0, observer=silence, finished=lambda outlook: True,
+        )
+        await daemon.run()
+    assert daemon.outlook is not None
+    return daemon.outlook
+
+
+def start(events: int) -> Cost:
+    """A new process on a log of so many events."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "events.sqlite"
+        write(path, list(islice(copies(honest_log(workers=5, rounds=30), events), events)))
+        done = subprocess.run([sys.executable, "-c", START, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                              check=True)
+    return Cost(**json.loads(done.stdout))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events", type=int, default=100_000)
+    cost = start(parser.parse_known_args()[0].events)
+    sys.stdout.write(
+        f"start: {cost.imports_s + cost.log_s:.2f} s of CPU to the first decision on {cost.events:,} events "
+        f"({cost.imports_s:.2f} s Python and imports, {cost.log_s:.2f} s reading, folding and deciding), peak "
+        f"{cost.peak_mib:.0f} MiB; aim 3 s for 100,000\n")
+
+
+if __name__ == "__main__":
+    main()
