@@ -5,7 +5,7 @@ Owns where a replay stops. The folding is `fold`'s; nothing here reads a file or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from bfl_events.codec import EVENTS
@@ -28,10 +28,11 @@ class NoSuchPlace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """Where to stop: after so many events, after a block, or after the nth event of a name. All None: at the end."""
+    """Where to stop: after so many events, a block, a line, or the nth event of a name. All None: at the end."""
 
     events: int | None = None
     block: int | None = None
+    line: int | None = None
     name: str | None = None
     nth: int = 1
 
@@ -47,35 +48,50 @@ class Replay:
 
 
 def parse_until(text: str) -> Until:
-    """`120` (events), `block:1500`, `RoundAdvanced` (the first) or `RoundAdvanced:3`. Raises ValueError."""
+    """`120` (events), `block:1500`, `line:121`, `RoundAdvanced` (the first) or `RoundAdvanced:3`. Raises ValueError."""
     name, _, number = text.partition(":")
     if text.isdecimal():
         return Until(events=int(text))
     if name == "block" and number.isdecimal():
         return Until(block=int(number))
+    if name == "line" and number.isdecimal():
+        return Until(line=int(number))
     if name in EVENTS and (not number or (number.isdecimal() and int(number) > 0)):
         return Until(name=name, nth=int(number or 1))
     raise ValueError(
-        f"{text!r} is no place to stop at. Write a number of events (120), block:NUMBER, or the name of an event "
-        f"(RoundAdvanced, or RoundAdvanced:3 for the third)."
+        f"{text!r} is no place to stop at. Write a number of events (120), block:NUMBER, line:NUMBER, or the name "
+        f"of an event (RoundAdvanced, or RoundAdvanced:3 for the third)."
     )
 
 
 def replay(numbered: Iterable[tuple[int, Record]], until: Until | None = None) -> Replay:
     """Fold records, each with its line number, until there. Raises ReplayFailed and NoSuchPlace."""
-    wanted, run, seen = until or Until(), Replay(), 0
-    for line, record in numbered:
-        if run.events == wanted.events or (wanted.block is not None and record.block > wanted.block):
-            return run
+    run = Replay()
+    for line, record in up_to(numbered, until or Until()):
         _take(run, record, line)
-        seen += type(record.event).__name__ == wanted.name
-        if wanted.name is not None and seen == wanted.nth:
-            return run
-    if wanted.name is not None:
-        raise NoSuchPlace(f"{wanted.name} comes {seen} times, not {wanted.nth}")
-    if wanted.events is not None and run.events < wanted.events:
-        raise NoSuchPlace(f"there are only {run.events} events, not {wanted.events}")
     return run
+
+
+def up_to(numbered: Iterable[tuple[int, Record]], until: Until) -> Iterator[tuple[int, Record]]:
+    """The records as far as there, with their line numbers. Raises NoSuchPlace at the end of a history that is shorter.
+    """
+    events = seen = 0
+    for line, record in numbered:
+        if events == until.events or _beyond(line, record, until):
+            return
+        yield line, record
+        events += 1
+        seen += type(record.event).__name__ == until.name
+        if until.name is not None and seen == until.nth:
+            return
+    if until.name is not None:
+        raise NoSuchPlace(f"{until.name} comes {seen} times, not {until.nth}")
+    if until.events is not None and events < until.events:
+        raise NoSuchPlace(f"there are only {events} events, not {until.events}")
+
+
+def _beyond(line: int, record: Record, until: Until) -> bool:
+    return (until.block is not None and record.block > until.block) or (until.line is not None and line > until.line)
 
 
 def _take(run: Replay, record: Record, line: int) -> None:

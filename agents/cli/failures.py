@@ -97,6 +97,28 @@ def _event_log(error: Any) -> Failure:
     )
 
 
+def _damaged(error: Any) -> Failure:
+    return Failure(
+        f"The file is damaged at line {error.line}.",
+        f"{error.why}.",
+        "Export it again from a log or a chain; bfl-events verify FILE tells what else is wrong.",
+        Exit.DIFFERENCE,
+    )
+
+
+def _broken_history(error: Any) -> Failure:
+    return Failure(
+        f"Line {error.line} cannot follow from the lines before it.",
+        f"{error.why}.",
+        "See what else is wrong: bfl-events verify FILE",
+        Exit.DIFFERENCE,
+    )
+
+
+def _nowhere(error: Any) -> Failure:
+    return usage("There is no such place to stop at.", f"{error}.", "Name another event, or leave out --until.")
+
+
 def _store(error: Any) -> Failure:
     return Failure(
         "The blob store failed.",
@@ -146,6 +168,9 @@ _TABLE: tuple[tuple[str, str, Callable[[Any], Failure]], ...] = (
     ("agents.crypto.keystore", "KeystoreError", _keystore),
     ("agents.storage.store", "StorageError", _store),
     ("bfl_events.log_file", "LogError", _event_log),
+    ("bfl_events.export", "ExportDamaged", _damaged),
+    ("bfl_events.replay", "ReplayFailed", _broken_history),
+    ("bfl_events.replay", "NoSuchPlace", _nowhere),
     ("bfl_events.rpc", "WrongChain", _wrong_chain),
     ("bfl_events.rpc", "WrongContract", _wrong_chain),
     ("bfl_events.endpoint", "RpcRefused", _refused),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,18 +13,46 @@ from agents.cli.session import Session
 def run(
     ctx: typer.Context,
     task: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Serve this task only, then end.")] = None,
+    replay: Annotated[Path | None, typer.Option(
+        metavar="FILE", show_default=False,
+        help="Do nothing: show what this agent would have decided at each event of an export or an events.sqlite. "
+             "Opens no network, takes no lock, needs no password.")] = None,
+    until: Annotated[str | None, typer.Option(
+        metavar="EVENT", show_default=False,
+        help="With --replay: stop after so many events (120), block:1500, line:121, or RoundAdvanced:3.")] = None,
+    memory: Annotated[str | None, typer.Option(
+        metavar="journal|ideal|none", show_default=False,
+        help="With --replay, what the agent remembered: what its journal says by the time of each event (default where "
+             "there is one); ideal, as if every piece of work had succeeded at once with the result that the chain "
+             "shows; or nothing.")] = None,
+    account: Annotated[str | None, typer.Option(
+        "--as", metavar="ADDRESS", show_default=False,
+        help="With --replay: as this account in this --role, without a home and without limits of its own.")] = None,
 ) -> None:
     """Run the agent until its task has ended or it is told to stop (SIGTERM, Ctrl-C)."""
+    from agents.cli.failures import usage
+
+    address = _address("task", task)
+    if replay is not None:
+        from agents.cli.replaying import Question, replay_decisions
+
+        replay_decisions(ctx.obj, Question(replay, until, memory, _address("account", account), address))
+        return
+    if (until, memory, account) != (None, None, None):
+        raise usage("--until, --memory and --as look back.", "They need a history.", "Add --replay FILE.")
     import uvloop
 
+    uvloop.run(serve(ctx.obj, address))
+
+
+def _address(what: str, text: str | None) -> str | None:
     from agents.cli.failures import usage
     from agents.notation import checksum_address
 
     try:
-        address = None if task is None else checksum_address(task)
+        return None if text is None else checksum_address(text)
     except ValueError as error:
-        raise usage("This is no task.", f"{error}.", "See bfl-agent task list.") from None
-    uvloop.run(serve(ctx.obj, address))
+        raise usage(f"This is no {what}.", f"{error}.", "See bfl-agent task list.") from None
 
 
 async def serve(session: Session, task: str | None) -> None:

@@ -23,8 +23,8 @@ OneTask = Annotated[str | None, typer.Option("--task", help="Only this task.", s
 def replay(
     file: Recorded,
     until: Annotated[str | None, typer.Option(
-        help="Stop after so many events (120), after a block (block:1500), or after an event by name "
-             "(RoundAdvanced, or RoundAdvanced:3 for the third).", show_default=False)] = None,
+        help="Stop after so many events (120), after a block (block:1500) or a line (line:121), or after an event by "
+             "name (RoundAdvanced, or RoundAdvanced:3 for the third).", show_default=False)] = None,
     task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:
