@@ -34,6 +34,8 @@ def named_rounds() -> Iterator[tuple[str, naive.Heard]]:
     band = dict(enumerate((9000, 8500, 8499, 8999, 8501)))
     yield "exactly within the tie band", honest_round(5, band, round=2)
     yield "a wider tie band than scores", honest_round(5, {4: 400, 3: 300}, round=2, tieBand=5000, acceptBps=0)
+    far = dict(enumerate((8600, 9000, 8000, 9500, 8000)))
+    yield "a turn that would pass over the best", honest_round(5, far, round=5, tieBand=500, topK=2)
     yield "no tie band", honest_round(5, band, round=2, tieBand=0)
     yield "theta by a hair", honest_round(5, {0: 7200, 1: 7199})
     yield "one invalid model", honest_round(5, {4: 0})

@@ -100,13 +100,16 @@ def top_size(eligible: int, revealers: int, top_k: int) -> int:
 
 
 def top(heard: Heard, eligible: set[int], upper: Lanes) -> set[int]:
-    """K of the eligible within the tie band of the K-th, drawn in turn (PROTOCOL 4.1)."""
+    """K of the eligible within the tie band of the K-th, drawn in turn (PROTOCOL 4.1), but after those who beat the
+    worst of these by more than the band."""
     k = top_size(len(eligible), len(heard.rows), heard.terms["topK"])
     if len(heard.rows) < 3 or k == 0:
         return set(eligible)
     kth = sorted((upper[2 + i] for i in eligible), reverse=True)[k - 1]
     near = [i for i in eligible if upper[2 + i] >= kth - heard.terms["tieBand"]]
-    return set(sorted(near, key=lambda i: (i - heard.round * k) % heard.seats)[:k])
+    better = {i for i in near if upper[2 + i] > min(upper[2 + j] for j in near) + heard.terms["tieBand"]}
+    drawn = sorted(set(near) - better, key=lambda i: (i - heard.round * k) % heard.seats)
+    return better | set(drawn[:k - len(better)])
 
 
 def shares(reward: int, pool: int, eligible: int, k: int, top_share_bps: int) -> tuple[int, int, int]:
