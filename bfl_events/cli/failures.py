@@ -66,7 +66,7 @@ def explained(*, as_json: bool) -> Iterator[None]:
         fail(Exit.USAGE, "There is no such place to stop at.", f"{error}.", as_json=as_json)
     except OSError as error:
         fail(Exit.USAGE, f"{error.filename or 'A file'} cannot be used.", f"{error.strerror or error}.",
-             "Check the path and its permissions.", as_json=as_json)
+             "Check the path, its permissions and the free space.", as_json=as_json)
 
 
 @contextmanager
