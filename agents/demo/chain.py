@@ -54,17 +54,21 @@ def find_anvil() -> Path:
     return Path(found)
 
 
-async def start_chain(output: Path) -> LocalChain:
-    """Start anvil: a block for each transaction, little memory, nothing on disk. Raises Failure."""
-    flags = ("--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID), "--accounts", "0",
-             "--prune-history", "256")
+async def start_chain(output: Path, *options: str, port: int = 0) -> LocalChain:
+    """Start anvil: a block for each transaction, little memory, nothing on disk; `options` are more flags of its own.
+
+    Raises Failure.
+    """
+    flags = ("--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID), "--accounts", "0",
+             "--prune-history", "256", *options)
+    written = output.stat().st_size if output.exists() else 0
     try:
         process = spawn(Service("chain", (str(find_anvil()), *flags), output))
     except OSError as error:
         raise _silent(f"{error}", output) from error
     until = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < until:
-        if listening := _LISTENING.search(output.read_text("utf-8", errors="replace")):
+        if listening := _LISTENING.search(output.read_bytes()[written:].decode("utf-8", errors="replace")):
             return LocalChain(process, f"http://{listening[1]}", output)
         await asyncio.sleep(0.02)
     process.kill()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agents.demo import processes, tether
@@ -56,15 +56,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process ended: `code` is the exit status, negative for a signal. `final`: it is not started again."""
+    """A process ended: `code` is the exit status, negative for a signal. `final`: it is not started again, `retired`
+    since it was never to be."""
 
     name: str
     code: int
     final: bool
+    retired: bool = False
 
     @property
     def failed(self) -> bool:
-        return self.final and self.code != 0 and -self.code not in CLEAN_SIGNALS
+        return self.final and not self.retired and self.code != 0 and -self.code not in CLEAN_SIGNALS
 
     def __str__(self) -> str:
         if self.code < 0:
@@ -85,6 +87,7 @@ class _Life:
     peak_mib: float = 0.0
     child_peak_mib: float = 0.0
     ended: Ended | None = None
+    retired: bool = False
 
 
 class Supervisor:
@@ -119,6 +122,15 @@ class Supervisor:
         for life in self._lives.values():
             if name in (None, life.service.name) and life.process is None:
                 self._spawn(life)
+
+    def retire(self, name: str) -> None:
+        """Kill it now, and never start it again."""
+        life = self._lives[name]
+        life.retired, life.due = True, None
+        if life.process is not None:
+            processes.kill_session(life.process.pid)
+        elif life.ended is not None:
+            life.ended = replace(life.ended, final=True, retired=True)
 
     def tend(self) -> list[Ended]:
         """Reap what died, start what is due again, measure the others. Returns who ended since the last call."""
@@ -161,9 +173,9 @@ class Supervisor:
         life.short_lives = life.short_lives + 1 if failed_soon else 0
         wait_s = self._policy.first_s * 2 ** max(life.short_lives - 1, 0)
         wanted = code == 0 or code in PERSON_CODES or -code in CLEAN_SIGNALS
-        stays_down = wanted or life.short_lives >= self._policy.burst
+        stays_down = life.retired or wanted or life.short_lives >= self._policy.burst
         life.due = None if stays_down else now + min(wait_s, self._policy.longest_s)
-        life.ended = Ended(life.service.name, code, stays_down)
+        life.ended = Ended(life.service.name, code, stays_down, life.retired)
         return life.ended
 
     def _measure(self, life: _Life) -> None:

@@ -99,6 +99,26 @@ async def test_kills_never_count_as_failure(tmp_path: Path) -> None:
     await supervisor.stop(0)
 
 
+def test_whoever_is_retired_stays_down_and_has_not_failed(tmp_path: Path) -> None:
+    supervisor = Supervisor([service(tmp_path, SLEEP)], QUICK)
+    supervisor.start()
+    supervisor.retire("a")
+    (ended,) = tend_until(supervisor, lambda _: supervisor.finished)
+    assert (ended.final, ended.failed) == (True, False)
+    assert supervisor.restarts == {"a": 0}
+
+
+def test_whoever_is_retired_between_two_lives_is_not_started_again(tmp_path: Path) -> None:
+    supervisor = Supervisor([service(tmp_path, SLEEP)], Restarts(first_s=0.0))
+    supervisor.start()
+    os.kill(supervisor.pids["a"], signal.SIGKILL)
+    until(supervisor.tend)
+    supervisor.retire("a")
+    assert supervisor.finished
+    assert not supervisor.tend()
+    assert not supervisor.pids
+
+
 async def test_stop_ends_even_who_ignores_it_and_whom_he_started(tmp_path: Path) -> None:
     stubborn = ("import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
                 "p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "

@@ -1,4 +1,4 @@
-"""The three back ends behind one fixture: the embedded store, the Kubo double, and a real Kubo where there is one."""
+"""The back ends behind one fixture: the embedded store, two Kubo doubles, and a real Kubo where there is one."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.demo.blobnode import BlobNode
 from agents.storage import BlobStore, open_store
 from tests.storage.kubo_double import KuboDouble
 from tests.storage.kubo_nodes import KuboNode, running_node
@@ -29,6 +30,13 @@ async def double() -> AsyncIterator[KuboDouble]:
     await node.stop()
 
 
+@pytest.fixture
+async def demo_node() -> AsyncIterator[BlobNode]:
+    """The node that the demo's chaos runs agents against: it must be as good as any."""
+    async with BlobNode() as node:
+        yield node
+
+
 @pytest.fixture(scope="session")
 def kubo_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[KuboNode]]:
     """Two connected Kubo nodes."""
@@ -44,13 +52,17 @@ def kubo_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[KuboNo
         yield nodes
 
 
-@pytest.fixture(params=["local", "double", "kubo"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path, double: KuboDouble) -> AsyncIterator[Backend]:
+@pytest.fixture(params=["local", "double", "demo", "kubo"])
+async def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, double: KuboDouble, demo_node: BlobNode
+) -> AsyncIterator[Backend]:
     match request.param:
         case "local":
             address, collect = f"local:{tmp_path / 'store'}", lambda: None
         case "double":
             address, collect = double.url, double.collect_garbage
+        case "demo":
+            address, collect = f"http://127.0.0.1:{demo_node.port}", lambda: None
         case _:
             first: KuboNode = request.getfixturevalue("kubo_nodes")[0]
             address, collect = first.address, lambda: first.ipfs("repo", "gc")
