@@ -264,7 +264,7 @@ class RpcDouble:
         call = await request.json()
         self.calls.append(call["method"])
         behaviour = self._behaviour(call["method"])
-        body = json.dumps(self._document(call, behaviour)).encode()
+        body = json.dumps(await self._document(call, behaviour)).encode()
         match behaviour:
             case Status(code, headers, text):
                 return web.Response(status=code, headers=headers, body=text)
@@ -292,7 +292,7 @@ class RpcDouble:
                 return behaviour
         return self.always
 
-    def _document(self, call: dict[str, Any], behaviour: Behaviour | None) -> dict[str, Any]:
+    async def _document(self, call: dict[str, Any], behaviour: Behaviour | None) -> dict[str, Any]:
         frame = {"jsonrpc": "2.0", "id": call["id"]}
         match behaviour:
             case Refusal(code, message, data):
