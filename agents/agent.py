@@ -16,7 +16,7 @@ from agents.core.divergence import check_base
 from agents.core.intents import Done
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
-from agents.core.state import Limits, Me, Memory, Outlook
+from agents.core.state import LEAVE, Limits, Me, Memory, Outlook
 from agents.crypto.allowlist import merkle_proof
 from agents.daemon import Daemon
 from agents.effects.calls import Joining
@@ -34,7 +34,6 @@ from bfl_events.schema import Address, Record
 from bfl_events.source import Advance, EventSource
 from bfl_events.state import TaskState
 
-LEAVE = "wish:leave:"
 OPERATORS_MATTERS = ("terms:", "dry-run:")        # refusals that new settings, data or plug-ins can turn around
 DECLINED_EXIT = 23
 NOT_FOUND_EXIT = 10

@@ -18,7 +18,7 @@ from agents.cli.session import Session
 from agents.core import requester, worker
 from agents.core.hindsight import Subject, look_back
 from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
-from agents.core.state import Limits, Me
+from agents.core.state import LEAVE, Limits, Me
 from bfl_events.archive import Archive, open_archive
 from bfl_events.replay import parse_until, replay, up_to
 from bfl_events.schema import Address
@@ -106,7 +106,6 @@ def _home_memory(
     settings: Settings, question: Question, archive: Archive, address: Address, ends: Mapping[Address, TaskState]
 ) -> tuple[Recollection, Sequence[tuple[float, Address]]]:
     """The journal if there is one, else as asked; and the operator's wishes to leave, which the journal keeps."""
-    from agents.agent import LEAVE
     from agents.effects.diary import entries
 
     path = settings.home.network(archive.header.chain_id, archive.header.factory).journal

@@ -118,8 +118,8 @@ class _Eyes:
         return Step(now, block, worked, fresh, gone, unforeseen, self._newly_declined(memory, me, now))
 
     def _decide(self, now: Now) -> tuple[Memory, Me, tuple[i.Work, ...]]:
-        """Decide until nothing more is learnt by it."""
-        subject, done = self.subject, dict[str, i.Work]()
+        """Decide until nothing more is learnt by it. The work that was wanted only meanwhile is handed out."""
+        subject, before, done = self.subject, self.wanted, dict[str, i.Work]()
         leaving = frozenset(task for at, task in subject.wishes if at <= now.time)
         me = replace(subject.me, leaving=leaving)
         while True:
@@ -129,7 +129,7 @@ class _Eyes:
                 break
             done |= {intent.key: intent for intent in wanted if isinstance(intent, i.Work)}
         self.wanted = {intent.key: intent for intent in wanted}
-        return memory, me, tuple(work for key, work in done.items() if key not in self.wanted)
+        return memory, me, tuple(work for key, work in done.items() if key not in self.wanted and key not in before)
 
     def _end(self, intent: i.Intent, block: tuple[Numbered, ...], memory: Memory) -> End:
         if intent.key in memory.outcomes or any(_explains(intent, record, self.subject.me) for _, record in block):

@@ -19,6 +19,7 @@ from bfl_events.state import TaskState
 
 ZERO_ADDRESS: Address = "0x" + "00" * 20
 ZERO_HASH = bytes(32)
+LEAVE = "wish:leave:"      # the journal's key of the operator's wish to leave a task, before its address
 
 
 @dataclass(frozen=True, slots=True)

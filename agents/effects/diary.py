@@ -23,8 +23,10 @@ def entries(path: Path) -> list[tuple[float, str, Outcome]]:
 
     Raises Fatal for a file of a newer version, or one that is no journal.
     """
+    # Without a write-ahead log nobody has it open; a plain reader would then leave an empty one behind.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=10.0)) as database:
             return list(_entries(path, database))
     except (sqlite3.DatabaseError, KeyError, ValueError) as error:
         raise Fatal(f"{path} cannot be read as a journal: {error}", exit_code=DAMAGED_EXIT) from error
