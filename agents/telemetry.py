@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,7 +159,11 @@ class LogFile(RotatingFileHandler):
         return open(self.baseFilename, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Nobody to tell."""
+        """Nobody to tell. The stream goes with what it could not write, or it would fail again when it is closed."""
+        broken, self.stream = self.stream, None        # opened again by the next line
+        if broken is not None:
+            with suppress(OSError):
+                broken.close()
 
 
 class Sink:

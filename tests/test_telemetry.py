@@ -142,6 +142,22 @@ def test_urls_are_shown_without_their_private_parts(url: str, shown: str) -> Non
     assert redact_url(url) == shown
 
 
+def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    """/dev/full refuses like a disk without space. On the console every line is still seen, and closing is quiet."""
+    (tmp_path / "logs").mkdir()
+    place = tmp_path / "logs" / "agent.log"
+    place.symlink_to("/dev/full")
+    console = io.StringIO()
+    telemetry = open_log(place, console="json", stream=console)
+    telemetry.log.info(Marker.AGENT_STARTED)
+    telemetry.log.info(Marker.AGENT_DRAINING)
+    place.unlink()
+    telemetry.log.info(Marker.AGENT_STOPPED)
+    telemetry.close()
+    assert len(console.getvalue().splitlines()) == 3
+    assert [line["event"] for line in lines(tmp_path)] == ["agent.stopped"]
+
+
 async def test_health_and_metrics_answer_over_http() -> None:
     now = [100.0]
     health = Health(stall_s=10, clock=lambda: now[0])
