@@ -13,7 +13,7 @@ from typing import Any
 from agents.core import requester, worker
 from agents.core.admission import decline, joinable, terms_of
 from agents.core.divergence import check_base
-from agents.core.intents import Done
+from agents.core.intents import Done, Refused
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
 from agents.core.state import LEAVE, Limits, Me, Memory, Outlook
@@ -37,6 +37,7 @@ from bfl_events.state import TaskState
 OPERATORS_MATTERS = ("terms:", "dry-run:")        # refusals that new settings, data or plug-ins can turn around
 DECLINED_EXIT = 23
 NOT_FOUND_EXIT = 10
+UNSERVED_EXIT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class Agent:
             raise failure
         self._tell_declined(outlook)
         self._tell_astray(outlook)
+        self._check_servable(outlook)
         if self._charge.task is None:
             return False
         task = outlook.world.tasks.get(self._charge.task)
@@ -176,7 +178,7 @@ class Agent:
                             f"{self._charge.address}. Run the requester with the account that created it.",
                             exit_code=NOT_FOUND_EXIT)
             return drained(task) and requester.delivered(task, self._memory())
-        if self._charge.address not in task.seats and not task.phase.ended:
+        if self._charge.address not in task.seats:
             self._check_joinable(task, outlook)
         return drained(task)
 
@@ -184,8 +186,18 @@ class Agent:
         """Whether this agent, or an earlier life of it, ever did anything for the task."""
         return any(task in key for key in self._outside.journal.outcomes())
 
+    def _check_servable(self, outlook: Outlook) -> None:
+        """A worker that has a seat and cannot read the terms any more (its journal is lost) needs a person."""
+        for task in outlook.world.tasks.values():
+            if self._charge.role == "requester" or self._charge.task not in (None, task.address):
+                continue
+            refused = self._outside.journal.outcomes().get(terms_of(task).key)
+            if self._charge.address in task.seats and not task.phase.ended and isinstance(refused, Refused):
+                raise Fatal(f"This account has a seat in task {task.address}, which cannot be served here: "
+                            f"{refused.reason}. Mend that and start again, or leave the task.", exit_code=UNSERVED_EXIT)
+
     def _check_joinable(self, task: TaskState, outlook: Outlook) -> None:
-        reason = decline(task, self._memory(), self._me(), outlook.now)
+        reason = None if task.phase.ended else decline(task, self._memory(), self._me(), outlook.now)
         if reason is None and not joinable(task, outlook.now):
             seats = f"{task.active.bit_count()} of {task.params.max_workers} seats taken"
             reason = f"it takes no more workers: phase {task.phase.name.lower()}, {seats}"

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from agents import control
 from agents.agent import Agent, Charge, Outside
+from agents.core.specification import Specification
 from agents.crypto.commitment import SaltKey
 from agents.crypto.keystore import KeystoreError
 from agents.effects.apprentice import Apprentice
@@ -170,7 +171,8 @@ async def _assemble(
         source=source, log=events, chain=contracts, exchange=exchange, files=files, journal=journal,
         seals=seals, newest_key=keyring.newest,
         learner=lambda address, terms: present.disguise(apprentice.learner(address, terms)),
-        known_task=partial(unknown_task, settings), clock=WallClock(), narrator=narrator, on_head=outbox.wake,
+        known_task=partial(unknown_task, settings) if settings.role == "worker" else _any_task,
+        clock=WallClock(), narrator=narrator, on_head=outbox.wake,
         failure=lambda: outbox.failure, wind_up=apprentice.wind_up,
     )
     workshop = Workshop(settings.home.results, home.checkpoints, settings.policy.max_model_bytes)
@@ -178,6 +180,10 @@ async def _assemble(
     answers = handlers(Operator(agent, keyring, telemetry, health, outbox, present.ending, chain_id, chain.factory))
     await stack.enter_async_context(control.serve(settings.home.control_socket, answers))
     return agent
+
+
+def _any_task(_: Specification) -> None:
+    """A requester trains nothing: it needs no task's code."""
 
 
 # ---- start-up -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from bfl_events.state import TaskState
 
 
 def terms_of(task: TaskState) -> LoadTerms:
-    return LoadTerms(task.address, task.spec_cid, task.params.spec_hash, task.model_cid, task.params.model_hash)
+    p = task.params
+    return LoadTerms(task.address, task.spec_cid, p.spec_hash, task.model_cid, p.model_hash, p.allow_root)
 
 
 def joinable(task: TaskState, now: Now) -> bool:

@@ -27,13 +27,17 @@ def _readers(recipients: tuple[tuple[Address, bytes], ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LoadTerms:
-    """Fetch the specification and the initial model, check both against the chain's hashes."""
+    """Fetch the specification and the initial model, check both against the chain's hashes.
+
+    `allow_root`: the Merkle root on chain that the specification's allow-list must have; zero for an open task.
+    """
 
     task: Address
     spec_cid: bytes
     spec_hash: bytes
     model_cid: bytes
     model_hash: bytes
+    allow_root: bytes = bytes(32)
 
     @property
     def key(self) -> str:

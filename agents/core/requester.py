@@ -20,8 +20,10 @@ def decide(world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]
 
 
 def _duties(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
-    if memory.terms(terms_of(task).key) is None or task.params.model_hash not in memory.models:
-        yield terms_of(task)
+    terms = terms_of(task)
+    here = memory.terms(terms.key) is not None and task.params.model_hash in memory.models
+    if not here and not isinstance(memory.outcomes.get(terms.key), Refused):
+        yield terms
     yield from push(task, me, now)
     if task.phase.ended:
         yield from drain(task, me, now)

@@ -64,8 +64,10 @@ def _duties(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Inten
         yield from drain(task, me, now)
         yield from answers(task, memory, me, now)
         return
-    if memory.terms(terms_of(task).key) is None or task.params.model_hash not in memory.models:
-        yield terms_of(task)
+    terms = terms_of(task)
+    if memory.terms(terms.key) is None or task.params.model_hash not in memory.models:
+        if not isinstance(memory.outcomes.get(terms.key), Refused):
+            yield terms
         return
     if not _engaged(task, me):
         yield from take_own(task, me)

@@ -15,12 +15,13 @@ from uuid import uuid4
 
 from agents.core import intents as i
 from agents.core.specification import MAX_SPECIFICATION_BYTES, BadSpecification, Specification, parse
+from agents.crypto.allowlist import merkle_root
 from agents.crypto.envelope import EnvelopeError
 from agents.effects.calls import Joining, call_for
 from agents.effects.exchange import Exchange
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Chain, Fatal, Learner, LearnerFailed, Progress, Rejected, Transient
-from agents.effects.seals import AccountSeals
+from agents.effects.seals import AccountSeals, raw_address
 from bfl_events.boundaries import Boundary, passing
 from bfl_events.rules import AUDIT_LANE, pack_row
 from bfl_events.schema import Address
@@ -121,6 +122,8 @@ class Hands:
             specification = parse(text)
         except BadSpecification as error:
             return i.Refused(f"its specification: {error}")
+        if specification.allowed and _root_of(specification) != intent.allow_root:
+            return i.Refused("its specification: the allow-list does not have the Merkle root that is on chain")
         if (unknown := self.known_task(specification)) is not None:
             return i.Refused(unknown)
         model = await self.exchange.read_public(intent.model_cid, intent.model_hash, self.workshop.max_model_bytes)
@@ -240,6 +243,10 @@ class Hands:
 
     def _progress(self, intent: i.Intent) -> Progress:
         return lambda values: self.progress(intent, values)
+
+
+def _root_of(specification: Specification) -> bytes:
+    return merkle_root(raw_address(address) for address in specification.allowed)
 
 
 def training_seed(task: Address, round: int, account: Address) -> int:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -109,8 +110,9 @@ class Party:
         return {name: path.read_bytes() for path, name in known
                 if path.is_file() and not name.startswith(("logs/", "run/", *but))}
 
+    @cached_property
     def key(self) -> bytes:
-        """Its newest public encryption key, made if there is none yet."""
+        """Its first public encryption key, made if there is none yet. Opening a keystore takes most of a second."""
         keyring = Keyring(self.home, choose(self.home, None), read_password(self.home.password))
         return keyring.newest()
 
@@ -155,7 +157,7 @@ class Company:
         self.anvil.rpc("anvil_impersonateAccount", requester.address)
         receipt = Contract(self.anvil.url, self.factory, "FLTaskFactory").send(
             "createTask", next(_nonces).to_bytes(32, "big"), tuple(filled.values()), spec_cid, model_cid,
-            requester.key(), sender=requester.address, value=REWARD,
+            requester.key, sender=requester.address, value=REWARD,
         )
         created = next(log for log in receipt["logs"] if log["address"].lower() == self.factory.lower())
         return Contract(self.anvil.url, checksum_address("0x" + created["topics"][1][-40:]), "FLTask")
