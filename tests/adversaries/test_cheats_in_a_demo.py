@@ -1,0 +1,58 @@
+"""Cheats among real agents, each in its own process: the demo's proof holds, and only the cheats pay.
+
+One pair by default; the others, a minute each, by `BFL_TEST_ATTACKS=1 make test ARGS='-k cheats'`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.demo.attack import Attack
+from agents.demo.picture import fault_words
+from bfl_events.rules import Fault
+from tests.system.demo_process import running_demo
+
+pytestmark = pytest.mark.demo
+DEFAULT = (Attack.LAZY, Attack.CONSTANT_SCORES)
+OTHERS = [(attack,) for attack in Attack if attack not in DEFAULT]
+FINES = {Attack.LAZY: Fault.INVALID, Attack.COPY: Fault.INVALID, Attack.LABEL_FLIP: Fault.LOW,
+         Attack.SIGN_FLIP: Fault.LOW, Attack.NOISE: Fault.LOW, Attack.SCALED: Fault.LOW,
+         Attack.LIAR_LOW: Fault.DEVIANT, Attack.CONSTANT_SCORES: Fault.DEVIANT}
+NEVER_AVERAGED = {Attack.LAZY, Attack.LABEL_FLIP}
+
+
+def result_with(directory: Path, attacks: tuple[Attack, ...]) -> dict[str, Any]:
+    options = ("--workers", "5", "--rounds", "4", "--malicious", str(len(attacks)), "--attack", ",".join(attacks))
+    with running_demo(directory / "demo", *options) as demo:
+        assert demo.wait() == 0, demo.told()
+        assert not demo.processes(), "somebody was left running"
+        return demo.result()
+
+
+@pytest.mark.parametrize("attacks", [
+    DEFAULT,
+    *(pytest.param(one, marks=pytest.mark.skipif(
+        "BFL_TEST_ATTACKS" not in os.environ, reason="a minute each: set BFL_TEST_ATTACKS=1")) for one in OTHERS),
+], ids=",".join)
+def test_the_proof_holds_and_only_cheats_pay(tmp_path: Path, attacks: tuple[Attack, ...]) -> None:
+    result = result_with(tmp_path, attacks)
+    assert result["ok"] is True, result["proof"]
+    assert result["final"]["accuracy"] >= 0.95
+    workers = {one["address"]: one for one in result["participants"] if one["role"] == "worker"}
+    honest = [one for one in workers.values() if one["malicious"] is None]
+    best = max(int(one["earned_wei"]) for one in honest)
+    assert [one["slashed_wei"] for one in honest] == ["0"] * (5 - len(attacks))
+    assert all(int(one["earned_wei"]) > 0 for one in honest)
+    for cheat in (one for one in workers.values() if one["malicious"] is not None):
+        attack = Attack(cheat["malicious"])
+        fines = [fine["reason"] for number in result["rounds"] for fine in number["penalties"]
+                 if fine["worker"] == cheat["address"]]
+        averaged = [number["round"] for number in result["rounds"] if cheat["address"] in number["accepted"]]
+        assert set(fines) == ({fault_words(FINES[attack])} if attack in FINES else set()), attack
+        assert not (averaged and attack in NEVER_AVERAGED), attack
+        assert int(cheat["earned_wei"]) - int(cheat["slashed_wei"]) <= best, attack
+    assert {one["malicious"] for one in workers.values()} == {None, *attacks}
