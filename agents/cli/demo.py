@@ -36,11 +36,15 @@ def demo(
     attack: Annotated[str, typer.Option(
         metavar="NAME[,NAME]", help=f"How they cheat, in turn: {', '.join(Attack)}.")] = Attack.LABEL_FLIP.value,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep everything there.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the data's partition.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the data's partition, and of the plan of faults.")] = 0,
+    chaos: Annotated[
+        str, typer.Option(metavar="KINDS", help="Faults while it runs: kill,rpc,store,reorg.", show_default=False)
+    ] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=1_440, help="How long, task after task, with --chaos.")] = 1,
 ) -> None:
     """Start a chain, a requester and workers on this machine; train, attest, pay; prove it; end everything."""
     from agents.demo.entry import Wish, demonstrate
 
     session: Session = ctx.obj
-    wish = Wish(workers, rounds, task.value, data_dir, malicious, _attacks(attack), seed, keep)
+    wish = Wish(workers, rounds, task.value, data_dir, malicious, _attacks(attack), seed, keep, chaos, minutes)
     raise typer.Exit(demonstrate(wish, session))

@@ -16,9 +16,11 @@ from agents.cli.exits import Exit
 from agents.cli.failures import Failure, usage
 from agents.cli.session import Session
 from agents.demo import summary
+from agents.demo.chaos import Chaos, Kind
 from agents.demo.display import Display
 from agents.demo.plan import Plan
 from agents.demo.run import perform
+from agents.demo.soak import endure
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,11 +37,13 @@ class Wish:
     attacks: tuple[str, ...]
     seed: int
     keep: Path | None
+    chaos: str = ""
+    minutes: float = 1.0
 
 
 def demonstrate(wish: Wish, session: Session) -> int:
     """Run it and return the exit code. Raises Failure."""
-    _check(wish)
+    chaos = _check(wish)
     directory = _directory(wish.keep)
     plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attacks, wish.seed)
     done = False
@@ -47,7 +51,7 @@ def demonstrate(wish: Wish, session: Session) -> int:
         with Display(quiet=session.as_json) as display:
             display.say(f"bfl-agent {version('bfl-agent')} · demo · 1 requester, {wish.workers} workers, "
                         f"{wish.rounds} rounds, {wish.task}")
-            outcome = asyncio.run(_interruptible(plan, display))
+            outcome = asyncio.run(_interruptible(plan, chaos, display))
         if isinstance(outcome, signal.Signals):
             done = True
             session.note(f"\nStopped by {outcome.name}. Nothing is left running.")
@@ -60,10 +64,11 @@ def demonstrate(wish: Wish, session: Session) -> int:
             _tidy(directory, done, session)
 
 
-async def _interruptible(plan: Plan, display: Display) -> dict[str, Any] | signal.Signals:
+async def _interruptible(plan: Plan, chaos: Chaos | None, display: Display) -> dict[str, Any] | signal.Signals:
     """The result, or the signal that ended it early."""
     heard: list[signal.Signals] = []
-    run = asyncio.create_task(perform(plan, display), name="demo")
+    work = perform(plan, display) if chaos is None else endure(plan, chaos, display)
+    run = asyncio.create_task(work, name="demo")
 
     def stop(number: signal.Signals) -> None:
         heard.append(number)
@@ -77,13 +82,22 @@ async def _interruptible(plan: Plan, display: Display) -> dict[str, Any] | signa
     return heard[0]
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: Wish) -> Chaos | None:
+    """The chaos that is wished for, if any. Raises Failure for a wish that makes no sense."""
     if wish.malicious >= wish.workers:
         raise usage(f"{wish.malicious} of {wish.workers} workers would cheat.", "Somebody has to be honest.",
                     "Ask for more workers, or for fewer cheats.")
     if wish.task == "mnist" and wish.data_dir is not None and not wish.data_dir.is_dir():
         raise Failure(f"{wish.data_dir} is no directory.", "MNIST's files are looked for there.",
                       "Correct --data-dir, or leave it out to download them.", Exit.CONFIGURATION)
+    if not wish.chaos:
+        return None
+    try:
+        kinds = frozenset(Kind(name.strip()) for name in wish.chaos.split(","))
+    except ValueError:
+        raise usage(f"--chaos {wish.chaos} is no list of faults.", f"There are {', '.join(Kind)}.",
+                    "Name some of them, with commas between.") from None
+    return Chaos(kinds, wish.seed, wish.minutes)
 
 
 def _directory(keep: Path | None) -> Path:

@@ -19,6 +19,15 @@ from bfl_events.schema import Address
 
 
 @dataclass(frozen=True, slots=True)
+class Theatre:
+    """Contracts on a chain, and everybody's home. The requester is the first participant."""
+
+    participants: tuple[Participant, ...]
+    factory: Address
+    start_block: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A task on a chain, and everybody's home. The requester is the first participant."""
 
@@ -45,7 +54,11 @@ class Listening(Session):
 
 async def set_stage(plan: Plan, chain: LocalChain, rpc: Rpc, display: Display) -> Stage:
     """Raises Failure and whatever those commands raise."""
-    from agents.cli.create import create
+    return await announce(plan, await build(plan, chain, rpc, display), display)
+
+
+async def build(plan: Plan, chain: LocalChain, rpc: Rpc, display: Display) -> Theatre:
+    """Homes, funds and contracts."""
     from agents.cli.deploying import deploy
 
     participants = make_homes(plan, chain.url, CHAIN_ID)
@@ -58,11 +71,19 @@ async def set_stage(plan: Plan, chain: LocalChain, rpc: Rpc, display: Display) -
         set_values(one.home.config, "chain", deployed)
     factory = str(deployed["factory"])
     display.say(f"✓ contracts deployed: factory {short(factory)}")
+    return Theatre(participants, factory, int(deployed["start_block"]))
+
+
+async def announce(plan: Plan, theatre: Theatre, display: Display, nonce: str | None = None) -> Stage:
+    """A task in the name of the requester; another `nonce` (64 hex digits), another task."""
+    from agents.cli.create import create
+
     spec = plan.directory / "task.toml"
-    spec.write_text(plan.specification(tuple(one.address for one in participants if one.role == "worker")), "utf-8")
-    session = Listening(participants[0].home, yes=True)     # a new one: it reads the configuration again
-    await create(session, spec, dry_run=False, nonce=None, model=None)
+    workers = tuple(one.address for one in theatre.participants if one.role == "worker")
+    spec.write_text(plan.specification(workers), "utf-8")
+    session = Listening(theatre.participants[0].home, yes=True)     # a new one: it reads the configuration again
+    await create(session, spec, dry_run=False, nonce=nonce, model=None)
     task = str(session.answers[-1]["task"])
     display.say(f"✓ task {short(task)} created: {plan.rounds} rounds, {ether(plan.reward_wei)} ether of reward, "
                 f"{plan.workers} workers")
-    return Stage(participants, factory, int(deployed["start_block"]), task, spec)
+    return Stage(theatre.participants, theatre.factory, theatre.start_block, task, spec)

@@ -26,6 +26,9 @@ def lines(result: Mapping[str, Any], kept: Path | None) -> Iterator[str]:
     for check in result["proof"]:
         yield f"{'✓' if check['holds'] else '✗'} {check['claim']}: {check['seen']}"
     yield ""
+    if "faults" in result:
+        yield from _faults(result)
+        yield ""
     restarts = result["restarts"]
     died = "nobody died" if not restarts else f"{restarts} restart{'s' if restarts != 1 else ''}"
     verdict = "Proven" if result["ok"] else "NOT proven"
@@ -68,6 +71,26 @@ def _person(one: Mapping[str, Any]) -> tuple[str, ...]:
     money = tuple(f"{ether(int(one[key]))}"[:8] if paid else "" for key in ("earned_wei", "slashed_wei"))
     memory = tuple(f"{one[key]:.0f} MiB" for key in ("peak_rss_mib", "child_peak_rss_mib"))
     return (name, short(one["address"]), *money, str(one["restarts"] or ""), *memory)
+
+
+def _faults(result: Mapping[str, Any]) -> Iterator[str]:
+    """What happened in a soak, and what became of each task."""
+    faults = result["faults"]
+    yield f"Faults of seed {faults['seed']} in {len(result['tasks'])} task{'s' if len(result['tasks']) > 1 else ''}:"
+    yield from (f"  {count:4}  {what}" for what, count in faults["what"].items())
+    yield (f"Agents killed: {faults['kills']}; working again after {_of(faults['recovery_s'])}; "
+           f"back in their round after {_of(faults['resumed_s'])}; processor time {_of(faults['cpu_s'])}")
+    for one in result["tasks"]:
+        broken = "; ".join(f"{check['claim']}: {check['seen']}" for check in one["proof"] if not check["holds"])
+        without = ", the requester dead since round 1" if one["requester_for_ever"] else ""
+        told = f"NOT proven: {broken}" if broken else "proven"
+        yield f"Task {short(one['address'])}: {one['faults']} faults, {one['attempts']} attempts{without}: {told}"
+
+
+def _of(times: Mapping[str, Any]) -> str:
+    if times["p50"] is None:
+        return "nothing measured"
+    return f"{times['p50']:.2f} s (p50), {times['p99']:.2f} s (p99)"
 
 
 def _gas(costs: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, ...]]:

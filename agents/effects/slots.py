@@ -153,6 +153,10 @@ class Slots:
         """Every slot ever signed for this key, newest first."""
         return self._load("key = ? ORDER BY nonce DESC", key)
 
+    def all(self) -> list[Slot]:
+        """Everything ever signed, by nonce."""
+        return self._load("1 ORDER BY nonce")
+
     def _load(self, where: str, *arguments: object) -> list[Slot]:
         with _durably(self._path):
             rows = self._db.execute(f"SELECT * FROM slot WHERE {where}", arguments).fetchall()
