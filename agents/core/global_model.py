@@ -123,7 +123,7 @@ def obtain_opened(
     if readable and not refused:
         yield fetch
     yield from take_offered(task, memory, me, opened.model_hash, task.round)
-    if refused or not readable or now.time > task.since.time + ASK_AFTER_S:
+    if refused or not readable or now.time > max(task.since.time, opened.at.time) + ASK_AFTER_S:
         yield from _ask(task, me, now, task.round, opened.model_hash)
 
 

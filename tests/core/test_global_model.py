@@ -11,6 +11,7 @@ from agents.core.global_model import (
     NEED_MODEL,
     agreed_start,
     confirmed_start,
+    obtain_opened,
     obtain_start,
     start_of,
 )
@@ -68,6 +69,16 @@ def test_a_model_that_its_sender_does_not_serve_is_asked_for() -> None:
     here = memory(MODELS[0], outcomes={fetch.key: Refused("truncated")})
     asked = list(obtain_start(state, here, me(1), LATER, 2))
     assert SendNotice(TASK, NEED_MODEL, 2, "0x" + "00" * 20, MODELS[2]) in asked
+
+
+def test_a_model_opened_late_in_its_phase_is_asked_for_no_sooner_than_any() -> None:
+    """Openings wait for confirmations: the phase may be old when the first model is opened (PROTOCOL 2.6)."""
+    opening = attempt(1, 1, MODELS, start=G0)
+    state, opened_at = task(phase=Phase.OPEN, attempts=(opening,)), opening.opened[2].at.time
+    for wait, asks in ((1, False), (ASK_AFTER_S + 1, True)):
+        wanted = list(obtain_opened(state, memory(), me(1), Now(opened_at + wait, 99), opening, 2))
+        assert [intent.sender for intent in wanted if isinstance(intent, FetchModel)] == [account(2)]
+        assert any(isinstance(intent, SendNotice) for intent in wanted) == asks
 
 
 def test_an_answer_is_fetched_from_whoever_gives_it() -> None:
