@@ -45,7 +45,8 @@ def demonstrate(wish: Wish, session: Session) -> int:
     """Run it and return the exit code. Raises Failure."""
     chaos = _check(wish)
     directory = _directory(wish.keep)
-    plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attacks, wish.seed)
+    plan = Plan(directory, wish.workers, wish.rounds, wish.task, wish.data_dir, wish.malicious, wish.attacks, wish.seed,
+                long_rounds=chaos is not None)
     done = False
     try:
         with Display(quiet=session.as_json) as display:

@@ -21,12 +21,16 @@ REWARD_PER_ROUND_WEI: Final = 6 * 10**17
 FUNDS_WEI: Final = 1_000 * 10**18
 MOST_WORKERS: Final = 62
 DRAIN_S: Final = 1                 # the supervisor kills after 3 s: Ctrl-C is to be quick
+LONG: Final = 6                    # times as many local epochs: about five seconds on two cores
 SCORED_ON_OWN_DATA: Final = 5      # with more workers, the digits' validation sets get too small to judge by
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`directory` takes everything the demo writes. The last `malicious` workers play the `attacks` in turn."""
+    """`directory` takes everything the demo writes. The last `malicious` workers play the `attacks` in turn.
+
+    `long_rounds`: digits are looked at so often that training is a good part of a round, for faults to fall into.
+    """
 
     directory: Path
     workers: int = 3
@@ -36,6 +40,7 @@ class Plan:
     malicious: int = 0
     attacks: tuple[str, ...] = ("label-flip",)
     seed: int = 0
+    long_rounds: bool = False
 
     @property
     def worker_names(self) -> tuple[str, ...]:
@@ -77,7 +82,8 @@ class Plan:
         text = with_values(text, "terms", terms)
         if self.task == "digits":
             # The fewer digits a worker has, the more often it looks at them: a round is as many steps for any number.
-            text = with_values(text, "training", {"local_epochs": 2 * self.workers})
+            often = LONG if self.long_rounds else 1
+            text = with_values(text, "training", {"local_epochs": 2 * self.workers * often})
             if self.workers > SCORED_ON_OWN_DATA:
                 text = with_values(text, "scoring", {"data": "test"})
         return text
