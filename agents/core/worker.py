@@ -30,7 +30,7 @@ from agents.core.novelty import compared_with
 from agents.core.permissionless import drain, push, take_own
 from agents.core.repair import answers, checkpoint
 from agents.core.state import Me, Memory, Now, World
-from bfl_events.rules import Content, audit_beta, recipients
+from bfl_events.rules import Content, audit_beta, recipients, words_for
 from bfl_events.schema import Address, Phase
 from bfl_events.state import TaskState
 
@@ -197,8 +197,7 @@ def _score(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
         yield from obtain_start(task, memory, me, now, task.round)
         return
     logged = task.current.score_commits.get(index)
-    prefix = f"score:{task.address}:{task.attempt}:{task.current.seed.hex()}:{base.hex()}:"
-    rows = [row for _, row in memory.rows_under(prefix)]
+    rows = _rows(task, memory, base)
     if logged is not None and any(_seal(task, me, row) == logged.digest for row in rows):
         return
     if logged is not None and logged.times > 1 and _committed_row(task, memory, me, index) is None:
@@ -208,6 +207,22 @@ def _score(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
         yield CommitScores(task.address, task.round, task.attempt, rows[-1].row)
     elif not rows and settled_enough(task, me, now):
         yield from _judge(task, memory, me, now, index, base)
+
+
+def _rows(task: TaskState, memory: Memory, base: bytes) -> list[RowReady]:
+    """The rows that judge what is open on this fork. On another one seats may have been dealt in another order, or
+    others may have opened, under the same seed: where prevrandao is constant it does not tell forks apart."""
+    attempt = task.current
+    prefix = f"score:{task.address}:{task.attempt}:{attempt.seed.hex()}:{base.hex()}:"
+    here = [(f"{index}-{opened.model_hash.hex()}", f"{index}-none") for index, opened in sorted(attempt.opened.items())]
+    words = words_for(attempt.lanes)
+
+    def fits(key: str, row: RowReady) -> bool:
+        judged = key.removeprefix(prefix).split(":")
+        alike = len(judged) == len(here) and all(one in known for one, known in zip(judged, here, strict=True))
+        return alike and len(row.row) == words
+
+    return [row for key, row in memory.rows_under(prefix) if fits(key, row)]
 
 
 def _judge(task: TaskState, memory: Memory, me: Me, now: Now, index: int, base: bytes) -> Iterator[Intent]:
@@ -262,10 +277,8 @@ def _reveal(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> It
     yield from _gather(task, memory, me, now, index)
     if base is None or base not in memory.models:
         yield from obtain_start(task, memory, me, now, task.round)
-    else:
-        prefix = f"score:{task.address}:{task.attempt}:{task.current.seed.hex()}:{base.hex()}:"
-        if not any(True for _ in memory.rows_under(prefix)):     # the journal was lost: the same data give the same row
-            yield from _judge(task, memory, me, now, index, base)
+    elif not _rows(task, memory, base):     # the journal was lost: the same data give the same row
+        yield from _judge(task, memory, me, now, index, base)
 
 
 # ---- attest and after -----------------------------------------------------------------------------------------------

@@ -75,7 +75,12 @@ class Node:
                         _number(block.get("baseFeePerGas", "0x0")))
 
     async def genesis(self) -> bytes | None:
-        """Hash of block 0; None where the node no longer has it."""
+        """Hash of block 0, as block 1 names it: anvil, started from a state on disk, may serve a block 0 of its own.
+        None where the node has neither."""
+        first = await ask(self._rpc, "eth_getBlockByNumber", "0x1", False)
+        with _reading("eth_getBlockByNumber"):
+            if first is not None and "parentHash" in first:
+                return _bytes(first["parentHash"])
         block = await ask(self._rpc, "eth_getBlockByNumber", "0x0", False)
         with _reading("eth_getBlockByNumber"):
             return None if block is None else _bytes(block["hash"])

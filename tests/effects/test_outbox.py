@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -697,6 +698,18 @@ async def test_a_reset_chain_is_refused_with_what_to_do(bench: Bench) -> None:
     bench.kill()
     with pytest.raises(Fatal, match="it was reset"):
         await bench.outbox.settle()
+
+
+async def test_a_node_that_serves_another_block_0_below_the_same_chain_is_no_reset(bench: Bench) -> None:
+    """anvil does, when it is started for the second time from a state on disk."""
+    await bench.outbox.send("a", call(b"a"))
+    block = bench.chain.blocks[0]
+    bench.chain.parents[1] = block.hash
+    bench.chain.blocks[0] = replace(block, hash=b"\x99" * 32)
+    bench.kill()
+    await bench.outbox.settle()
+    await bench.outbox.send("b", call(b"b"))
+    assert bench.chain.effects() == {b"a".hex(): 1, b"b".hex(): 1}
 
 
 async def test_a_chain_that_is_reset_under_a_running_agent_gets_nothing_of_the_old_one(bench: Bench) -> None:

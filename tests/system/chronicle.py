@@ -19,10 +19,14 @@ from bfl_events.keccak import keccak256
 from bfl_events.schema import (
     Address,
     Burned,
+    FinalModelAccepted,
     ModelSubmitted,
+    Phase,
     Record,
     Refunded,
+    RewardsDistributed,
     ScoresSubmitted,
+    TaskEnded,
     TaskInitialized,
     Withdrawn,
     WorkerJoined,
@@ -71,7 +75,8 @@ class Chronicle:
             for tx, receipt in found:
                 if receipt["status"] != "0x1" and tx["hash"] not in self.reasons:
                     trace = node.call("debug_traceTransaction", tx["hash"], {"tracer": "callTracer"})
-                    self.reasons[tx["hash"]] = error_name(trace.get("output", "0x"))
+                    name = _FUNCTIONS.get(bytes.fromhex(tx["input"][2:10]), "")
+                    self.reasons[tx["hash"]] = f"{name} {error_name(trace.get('output', '0x'))}"
         finally:
             node.close()
         number, block_hash = int(tip["number"], 16), bytes.fromhex(tip["hash"][2:])
@@ -79,6 +84,14 @@ class Chronicle:
         return self.forks[-1]
 
     # ---- laws
+
+    def the_task_completed(self) -> None:
+        """Not merely ended: with an attested model, and every round settled."""
+        events = [record.event for record in self.forks[-1].records]
+        assert [event.phase for event in events if isinstance(event, TaskEnded)] == [Phase.COMPLETED]
+        assert any(isinstance(event, FinalModelAccepted) for event in events)
+        rounds = next(event.params.rounds for event in events if isinstance(event, TaskInitialized))
+        assert sum(isinstance(event, RewardsDistributed) for event in events) == rounds
 
     def nobody_contradicted_itself(self) -> None:
         """On no fork was anything opened or revealed but the logged commitment, nor twice."""
@@ -88,7 +101,7 @@ class Chronicle:
                 shown = Counter((record.event.worker, record.event.round, record.event.attempt)  # type: ignore[union-attr]
                                 for record in fork.records if isinstance(record.event, kind))
                 assert all(count == 1 for count in shown.values())
-        assert set(self.reasons.values()) <= LATE
+        assert not {tx: why for tx, why in self.reasons.items() if why.rpartition(" ")[2] not in LATE}
 
     def no_nonce_was_skipped(self, sent: list[bytes]) -> None:
         """What every account has mined at the end is a run from 0 without a gap, and nothing waits for one."""

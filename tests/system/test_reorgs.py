@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,9 +51,57 @@ def reorg(depth: int) -> Act:
     return act
 
 
+@dataclass
+class Snapshot:
+    """The chain as it was at one moment of a script, and its return at another."""
+
+    id: str = ""
+
+    def take(self, consortium: Consortium) -> None:
+        self.id = consortium.anvil.rpc("evm_snapshot")
+
+    def revert(self, consortium: Consortium) -> None:
+        assert consortium.anvil.rpc("evm_revert", self.id)
+
+
+@dataclass
+class Dump:
+    """The node's state on disk at one moment, and a node that starts from it at another. A restarted anvil forgets by
+    how much its clock was ahead; whoever restarts it has to say so again."""
+
+    file: Path
+
+    def write(self, consortium: Consortium) -> None:
+        state = bytes.fromhex(consortium.anvil.rpc("anvil_dumpState")[2:])
+        self.file.write_bytes(gzip.decompress(state))
+
+    def restart(self, consortium: Consortium) -> None:
+        anvil = consortium.anvil
+        anvil.kill()
+        anvil.flags = {**anvil.flags, "load_state": self.file}
+        anvil.start()
+        latest = int(anvil.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+        anvil.rpc("evm_setNextBlockTimestamp", hex(latest + 1))
+
+
+def reset(consortium: Consortium) -> None:
+    """The same genesis, the same contracts and the same task at the same addresses, and nothing that happened."""
+    anvil, before = consortium.anvil, (consortium.deployed, consortium.task)
+    genesis = anvil.rpc("eth_getBlockByNumber", "0x0", False)["hash"]
+    anvil.kill()
+    anvil.start()
+    assert anvil.rpc("eth_getBlockByNumber", "0x0", False)["hash"] == genesis
+    anvil.rpc("evm_setNextBlockTimestamp", hex(int(time.time())))
+    consortium.settle_on_chain()
+    assert (consortium.deployed, consortium.task) == before
+
+
 @asynccontextmanager
-async def consortium(directory: Path, endpoints: int = 1, **flags: object) -> AsyncIterator[Consortium]:
+async def consortium(
+    directory: Path, endpoints: int = 1, ahead_s: int = 0, **flags: object
+) -> AsyncIterator[Consortium]:
     with start_anvil(directory, **flags) as anvil:
+        anvil.rpc("evm_increaseTime", ahead_s)
         async with Gate(anvil) as gate:
             proxies = [Proxy(gate) for _ in range(endpoints)]
             for one in proxies:
@@ -69,6 +119,7 @@ async def consortium(directory: Path, endpoints: int = 1, **flags: object) -> As
 def judge(made: Consortium) -> None:
     assert made.chronicle is not None
     made.chronicle.look()
+    made.chronicle.the_task_completed()
     made.agree_with_the_chain()
     made.chronicle.nobody_contradicted_itself()
     made.chronicle.no_nonce_was_skipped(made.gate.sent)
@@ -93,5 +144,48 @@ async def test_a_reorg_in_every_phase_changes_nothing_that_matters(tmp_path: Pat
         made.gate.before, made.gate.after = script.before, script.after
         made.start()
         await made.ends(120)
+        assert script.steps == []
+        judge(made)
+
+
+async def test_a_chain_that_returns_to_a_snapshot_in_every_phase_changes_nothing_that_matters(tmp_path: Path) -> None:
+    """The head goes back, nobody is told, and the same heights come again with other content."""
+    joining, training, opening, revealing, settling, attesting, draining = (Snapshot() for _ in range(7))
+    async with consortium(tmp_path) as made:
+        script = Script(made, [
+            ("joinTask", joining.take), ("joinTask", joining.revert), ("commitModel", training.take),
+            ("commitModel", training.revert), ("openModel", opening.take), ("commitScores", opening.revert),
+            ("submitScore", revealing.take), ("early nextRound", revealing.revert), ("nextRound", settling.take),
+            ("commitModel", settling.revert), ("attestFinal", attesting.take), ("attestFinal", attesting.revert),
+            ("withdraw", draining.take), ("withdraw", draining.revert),
+        ])
+        made.gate.before, made.gate.after = script.before, script.after
+        made.start()
+        await made.ends(150)
+        assert script.steps == []
+        judge(made)
+
+
+async def test_a_node_that_comes_back_with_older_state_changes_nothing_that_matters(tmp_path: Path) -> None:
+    """Its clock was an hour ahead, and is again."""
+    joined, opened, settled = (Dump(tmp_path / f"state-{n}.json") for n in range(3))
+    async with consortium(tmp_path, ahead_s=3600) as made:
+        script = Script(made, [
+            ("joinTask", joined.write), ("commitModel", joined.restart), ("openModel", opened.write),
+            ("submitScore", opened.restart), ("nextRound", settled.write), ("attestFinal", settled.restart),
+        ])
+        made.gate.before, made.gate.after = script.before, script.after
+        made.start()
+        await made.ends(150)
+        assert script.steps == []
+        judge(made)
+
+
+async def test_a_chain_that_was_reset_runs_the_same_task_again_from_its_beginning(tmp_path: Path) -> None:
+    async with consortium(tmp_path, timestamp=int(time.time())) as made:
+        script = Script(made, [("commitScores", reset)])
+        made.gate.before, made.gate.after = script.before, script.after
+        made.start()
+        await made.ends(150)
         assert script.steps == []
         judge(made)
