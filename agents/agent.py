@@ -13,10 +13,11 @@ from typing import Any
 from agents.core import requester, worker
 from agents.core.admission import decline, joinable, terms_of
 from agents.core.divergence import check_base
-from agents.core.intents import Done, Refused
+from agents.core.intents import Done, Intent, Refused
+from agents.core.losses import Loss
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
-from agents.core.state import LEAVE, Limits, Me, Memory, Outlook
+from agents.core.state import LEAVE, Limits, Me, Memory, Now, Outlook, World
 from agents.crypto.allowlist import merkle_proof
 from agents.daemon import Daemon
 from agents.effects.calls import Joining
@@ -29,6 +30,7 @@ from agents.effects.ports import Chain, Clock, Fatal, Learner
 from agents.effects.runner import Runner
 from agents.effects.seals import AccountSeals, raw_address
 from agents.narrator import Narrator
+from agents.recollection import Recollection
 from bfl_events.log import EventLog
 from bfl_events.schema import Address, Record
 from bfl_events.source import Advance, EventSource
@@ -69,7 +71,8 @@ class Outside:
     """Everything beyond the process, as ports. `learner(task, specification)` is the child set up for a task.
 
     `on_head()` is called at every new head; `failure()` tells what ended a background part, if one has ended;
-    `wind_up()` asks the learning child to end training at its next checkpoint.
+    `wind_up()` asks the learning child to end training at its next checkpoint; `lost(loss, made_good)` hears what the
+    journal should know and does not.
     """
 
     source: EventSource
@@ -87,6 +90,7 @@ class Outside:
     on_head: Callable[[], None]
     failure: Callable[[], BaseException | None]
     wind_up: Callable[[], None] = lambda: None
+    lost: Callable[[Loss, bool], None] = lambda loss, made_good: None
 
 
 class Agent:
@@ -103,11 +107,12 @@ class Agent:
         )
         self.perform, self.chain = hands.perform, outside.chain
         self.address, self.role = charge.address, charge.role
-        decide = worker.decide if charge.role == "worker" else requester.decide
+        self._duties = worker.decide if charge.role == "worker" else requester.decide
+        self._recollection = Recollection(outside.journal.record, outside.lost)
         report = outside.narrator.report
         self._runner = Runner(hands.perform, outside.journal.record, outside.clock, report, hands.give_up)
         self.daemon = Daemon(
-            advances=self._advances, replay=outside.log.records, decide=decide, me=self._me, memory=self._memory,
+            advances=self._advances, replay=outside.log.records, decide=self._decide, me=self._me, memory=self._memory,
             runner=self._runner, clock=outside.clock, block_s=charge.block_s, observer=outside.narrator,
             finished=self._finished, distrust=self._distrust,
         )
@@ -146,6 +151,10 @@ class Agent:
 
     def _distrust(self, record: Record, why: str) -> None:
         self._outside.source.distrust(record, why)
+
+    def _decide(self, world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]:
+        self._recollection.look(world, memory, me)
+        return self._duties(world, memory, me, now)
 
     def _memory(self) -> Memory:
         return Memory(self._outside.journal.outcomes(), self._outside.files.held())

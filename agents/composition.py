@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from agents import control
 from agents.agent import Agent, Charge, Outside
+from agents.core.losses import Loss
 from agents.core.specification import Specification
 from agents.crypto.commitment import SaltKey
 from agents.crypto.keystore import KeystoreError
@@ -34,8 +35,10 @@ from agents.effects.outbox import Outbox
 from agents.effects.ports import Fatal, Learner, Transient
 from agents.effects.seals import AccountSeals
 from agents.effects.signer import AccountSigner
+from agents.effects.stocktaking import take_stock
 from agents.effects.wall_clock import WallClock
 from agents.ending import Ending
+from agents.formats import refuse_newer, stamp
 from agents.health import Health, serve_http
 from agents.home import NetworkHome
 from agents.identity import choose, password
@@ -43,13 +46,15 @@ from agents.keyring import Keyring
 from agents.metrics import Metrics
 from agents.misconfiguration import SettingsError
 from agents.narrator import Narrator
+from agents.opening import mend, open_journal, tell_missing
 from agents.operations import Operator, handlers
 from agents.policy import limits_of, site_of, trials_of, unknown_task
 from agents.redaction import Redactor
 from agents.settings import Settings
-from agents.storage import BlobSource, InvalidAddress, open_source, open_store
+from agents.storage import BlobSource, BlobStore, InvalidAddress, open_source, open_store
+from agents.storage.format import StoreTooNew, refuse_newer_store
 from agents.telemetry import Log, Marker, Telemetry, open_log
-from bfl_events.log import EventLog, Identity, LogError, LogTooNew
+from bfl_events.log import EventLog, Identity, LogDamaged, LogError, LogTooNew
 from bfl_events.rpc import Rpc, Unavailable, WrongChain, WrongContract
 from bfl_events.schema import Address
 from bfl_events.source import EventSource
@@ -59,7 +64,7 @@ LOCKED_EXIT, CONFIGURATION_EXIT, WRONG_CHAIN_EXIT, KEYSTORE_EXIT, NEWER_EXIT = 1
 
 # What ends an agent with a sentence. Transient is among them at the start alone: later the runner retries it.
 PERSONS_MATTERS = (
-    Fatal, Transient, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract,
+    Fatal, Transient, InvalidAddress, KeystoreError, LogError, SettingsError, StoreTooNew, WrongChain, WrongContract,
 )
 
 _Answer = TypeVar("_Answer")
@@ -75,7 +80,9 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
     secret = password(settings.home, settings.account)
     private = [path for path in (settings.learning.data_dir,) if path is not None]
     bound = {"agent": settings.name or identity.address[:8], "role": settings.role, "address": identity.address}
+    refuse_newer(settings.home)
     settings.home.create()
+    stamp(settings.home)
     telemetry = open_log(
         settings.home.log, level=settings.observe.log_level, console=settings.observe.log_format,
         redactor=Redactor([secret], private), bound=bound,
@@ -108,8 +115,10 @@ def _exit_code(error: Exception) -> int:
             return KEYSTORE_EXIT
         case WrongChain() | WrongContract():
             return WRONG_CHAIN_EXIT
-        case LogTooNew():
+        case LogTooNew() | StoreTooNew():
             return NEWER_EXIT
+        case LogDamaged():
+            return 1            # the next start moves it aside
         case _:
             return CONFIGURATION_EXIT
 
@@ -141,9 +150,11 @@ async def _assemble(
     home = settings.home.network(chain_id, chain.factory).create()
     stack.enter_context(_locked(home))
 
+    absent = await asyncio.to_thread(mend, home, narrator.lost)
     events = stack.enter_context(EventLog(home.events, Identity(chain_id, chain.factory, chain.start_block)))
-    journal = Journal(home.journal)
+    journal = open_journal(home.journal, narrator.lost)
     stack.callback(journal.close)
+    tell_missing(absent, events, journal, narrator.lost)
     source = EventSource(
         rpc, events, factory=chain.factory, start_block=chain.start_block, ws_urls=chain.doorbells, poll_s=chain.poll_s,
         follow=lambda _: True,
@@ -158,12 +169,14 @@ async def _assemble(
     contracts = ContractChain(rpc, outbox)
     await _insist(partial(check_factory, contracts, chain.factory), health, log)
     files = ModelFiles(home.models)
+    refuse_newer_store(settings.store_address)
     store = open_store(settings.store_address, owner=keyring.address.lower(), deadline=settings.store.deadline_s)
     stack.push_async_callback(store.close)
     routes = [await _route(address, settings, keyring.address, stack) for address in settings.routes]
     exchange = Exchange(
         store, files, keyring.keys, home.envelopes, chain_id=chain_id, account=keyring.address, routes=routes
     )
+    await _take_stock(journal, files, store, home, narrator)
     apprentice = Apprentice(site_of(settings), exchange, home.work)
     stack.push_async_callback(apprentice.close)
     seals = AccountSeals(SaltKey.derive(keyring.account_key), chain_id, keyring.address)
@@ -173,7 +186,7 @@ async def _assemble(
         learner=lambda address, terms: present.disguise(apprentice.learner(address, terms)),
         known_task=partial(unknown_task, settings) if settings.role == "worker" else _any_task,
         clock=WallClock(), narrator=narrator, on_head=outbox.wake,
-        failure=lambda: outbox.failure, wind_up=apprentice.wind_up,
+        failure=lambda: outbox.failure, wind_up=apprentice.wind_up, lost=partial(_lost, narrator),
     )
     workshop = Workshop(settings.home.results, home.checkpoints, settings.policy.max_model_bytes)
     agent = Agent(_charge(settings, keyring.address, task), outside, workshop)
@@ -208,6 +221,19 @@ async def _route(address: str, settings: Settings, account: Address, stack: Asyn
     source = open_source(address, owner=account.lower(), deadline=settings.store.deadline_s)
     stack.push_async_callback(source.close)
     return source
+
+
+async def _take_stock(journal: Journal, files: ModelFiles, store: BlobStore, home: NetworkHome, narrator: Narrator
+                      ) -> None:
+    gone, restored = await take_stock(journal, files, store, home.work / "stocktaking")
+    if gone or restored:
+        narrator.lost("blobs", f"the blob store has lost {gone} envelopes that this agent had published and {restored} "
+                      "public files. The files were put back; an envelope that is still to be announced is sealed "
+                      "again, and who lacks the model of another asks for it")
+
+
+def _lost(narrator: Narrator, loss: Loss, made_good: bool) -> None:
+    narrator.lost(f"memory of {loss.task}", loss.sentence, repaired=made_good)
 
 
 def _trouble(health: Health, log: Log, sentence: str) -> None:

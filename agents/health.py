@@ -21,7 +21,8 @@ _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Health:
-    """Beaten by the loop; parts that do not work are named with a sentence until they do again.
+    """Beaten by the loop; parts that do not work are named with a sentence until they do again. `losses`: what this
+    process found lost, for as long as it lives; `repaired` are those of them that lack nothing any more.
 
     `stall_s`: seconds without a beat after which the process counts as hung. `clock`: monotonic seconds.
     """
@@ -30,6 +31,8 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     troubles: dict[str, str] = field(default_factory=dict)
     beaten: float | None = None
+    losses: dict[str, str] = field(default_factory=dict)
+    repaired: set[str] = field(default_factory=set)
 
     def beat(self) -> None:
         self.beaten = self.clock()
@@ -44,6 +47,10 @@ class Health:
         """Say that a part works. True if it did not before."""
         return self.troubles.pop(part, None) is not None
 
+    def lost(self, what: str, sentence: str) -> None:
+        """Say that something of the home is lost; it does not keep the agent from working."""
+        self.losses[what] = sentence
+
     @property
     def alive(self) -> bool:
         return self.beaten is None or self.clock() - self.beaten < self.stall_s
@@ -54,7 +61,10 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         since = None if self.beaten is None else round(self.clock() - self.beaten, 3)
-        return {"ready": self.ready, "alive": self.alive, "pulse_age_s": since, "troubles": dict(self.troubles)}
+        lost = [{"what": what, "sentence": sentence, "repaired": what in self.repaired}
+                for what, sentence in self.losses.items()]
+        return {"ready": self.ready, "alive": self.alive, "pulse_age_s": since, "troubles": dict(self.troubles),
+                "lost": lost}
 
 
 @asynccontextmanager

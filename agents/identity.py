@@ -45,7 +45,7 @@ def choose(home: Home, address: Address | None) -> Identity:
             "Run bfl-agent account new (or account import FILE).",
             exit_code=_EXIT,
         )
-    match [one for one in known if address in (None, one.address)]:
+    match list({one.address: one for one in known if address in (None, one.address)}.values()):
         case [one]:
             return one
         case []:

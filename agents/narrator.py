@@ -143,6 +143,9 @@ class Narrator:
         """The learning child's progress."""
         round = getattr(intent, "round", None)
         marker = Marker.TRAIN_EPOCH_COMPLETED if "epoch" in values else Marker.EVAL_COMPLETED
+        if "checkpoint_ignored" in values:
+            self.log.warning(Marker.TRAIN_CHECKPOINT_IGNORED, task=intent.task, reason=values["checkpoint_ignored"])
+            return
         self.log.info(marker, **dict(values) | {"task": intent.task, "round": round})
 
     def records(self, records: tuple[Record, ...]) -> None:
@@ -161,6 +164,15 @@ class Narrator:
     def rewound(self, to: int) -> None:
         self.metrics.reorgs.inc()
         self.log.warning(Marker.CHAIN_REORG_DETECTED, block=to)
+
+    def lost(self, what: str, sentence: str, *, repaired: bool = False) -> None:
+        """Something of the home is lost, or what is needed of it is there again."""
+        if repaired:
+            self.health.repaired.add(what)
+            self.log.info(Marker.HOME_REPAIRED, what=what)
+        else:
+            self.health.lost(what, sentence)
+            self.log.warning(Marker.HOME_LOST, what=what, reason=sentence)
 
     def declined(self, task: Address, reason: str) -> None:
         """A task that this agent does not join, once per reason."""
@@ -185,6 +197,10 @@ class Narrator:
 
     def outbox(self, event: str, fields: Mapping[str, object]) -> None:
         """The outbox's report: every durable or visible step of a transaction."""
+        if event == "forgotten":
+            self.lost("transactions", f"the chain counts {fields['count']} transactions of this account, from nonce "
+                      f"{fields['first']} on, that the outbox has no record of: an older backup was restored, or the "
+                      "account was used elsewhere. Nonces go on from the chain's count")
         marker = TRANSACTION.get(event, Marker.TX_INTENT_RECORDED)
         self.metrics.transactions.labels(str(fields.get("key", "")).split(":")[0], event).inc()
         self.log.info(marker, step=event, **fields)

@@ -15,10 +15,10 @@ from typing import Any, Final, Self
 from bfl_events.boundaries import Boundary
 from bfl_events.codec import CodecError, event_from_json, to_json
 from bfl_events.lineage import Ref
-from bfl_events.log_file import Identity, LogError, LogFile, LogTooNew, LogUnwritable, OtherLog
+from bfl_events.log_file import Identity, LogDamaged, LogError, LogFile, LogTooNew, LogUnwritable, OtherLog
 from bfl_events.schema import Address, Record, TaskCreated
 
-__all__ = ["EventLog", "Identity", "LogError", "LogTooNew", "LogUnwritable", "OtherLog"]
+__all__ = ["EventLog", "Identity", "LogDamaged", "LogError", "LogTooNew", "LogUnwritable", "OtherLog"]
 
 KEEP_REFS: Final = 256
 _COLUMNS: Final = "block, block_hash, time, log_index, tx, emitter, name, fields"

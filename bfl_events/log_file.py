@@ -6,7 +6,7 @@ Owns the tables and the file's identity, not what the rows mean.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,8 +41,18 @@ class LogTooNew(LogError):
     """A newer version of this program wrote the log."""
 
 
+class LogDamaged(LogError):
+    """The file is no database any more. An agent moves it aside at its next start."""
+
+
 class OtherLog(LogError):
     """The log belongs to another chain or factory, or follows other tasks."""
+
+
+_KINDS: Final[Mapping[int, type[LogError]]] = {
+    sqlite3.SQLITE_FULL: LogUnwritable, sqlite3.SQLITE_IOERR: LogUnwritable,
+    sqlite3.SQLITE_CORRUPT: LogDamaged, sqlite3.SQLITE_NOTADB: LogDamaged,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ class LogFile:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            kind = LogUnwritable if _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) else LogError
+            kind = _KINDS.get(_code(error), LogError)
             raise kind(_sentence(self.path, error)) from error
 
     def _recognise(self, identity: Identity | None) -> None:

@@ -55,6 +55,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         )
     for part, sentence in (document.get("troubles") or {}).items():
         yield f"! {part}: {sentence}"
+    for loss in document.get("lost") or []:
+        done = "made good" if loss.get("repaired") else "lost"
+        yield f"- {done}: {loss.get('sentence')}"
     for what in document.get("doing") or []:
         yield f"doing    {what}"
     for tx in document.get("pending") or []:

@@ -6,7 +6,7 @@ Owns shapes only. Everything a decision depends on is in here, so that a decisio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -100,6 +100,15 @@ class Memory:
             if key.startswith(prefix) and isinstance(outcome, ModelReady) and outcome.model_hash in self.models:
                 yield outcome.model_hash
 
+    def made(self, prefix: str, commitment: bytes, seal: Callable[[bytes], bytes]) -> bool:
+        """Whether a model behind this commitment was journalled under `prefix`, also if its file is gone."""
+        under = (outcome for key, outcome in self.outcomes.items() if key.startswith(prefix))
+        return any(isinstance(one, ModelReady) and seal(one.model_hash) == commitment for one in under)
+
+    def forgot(self, task: Address, attempt: int, commitment: bytes) -> bool:
+        """Whether this own commitment is from a time that the journal does not know (agents.core.losses)."""
+        return forgot_key(task, attempt, commitment) in self.outcomes
+
     def rows_under(self, prefix: str) -> Iterator[tuple[str, RowReady]]:
         for key, outcome in self.outcomes.items():
             if key.startswith(prefix) and isinstance(outcome, RowReady):
@@ -114,6 +123,11 @@ class Outlook:
     now: Now
     wanted: tuple[Intent, ...]
     folded: int
+
+
+def forgot_key(task: Address, attempt: int, commitment: bytes) -> str:
+    """The journal's key of the mark that an own commitment is from a forgotten time."""
+    return f"forgot:{task}:{attempt}:{commitment.hex()}"
 
 
 @lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from agents.core.admission import admission, terms_of
 from agents.core.global_model import agreed_start, fetch_opened, obtain_opened, obtain_start, start_of
@@ -122,11 +123,16 @@ def _train(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
         return
     logged = task.current.commits.get(index)
     expected = me.seals.model(task.address, task.round, task.attempt, trained)
-    if logged is None or logged.digest != expected:
-        if logged is not None and logged.times > 1 and _opening(task, memory, me, index) is None:
-            yield Halt(task.address, UNKNOWN_HAND.format(what="model", me=me.address, attempt=task.attempt))
-        else:
-            yield CommitModel(task.address, task.round, task.attempt, trained, base)
+    if logged is not None and logged.digest == expected:
+        return
+    if logged is None or logged.times == 1:
+        yield CommitModel(task.address, task.round, task.attempt, trained, base)
+        return
+    # replaced once already: what stands is opened, if it can be
+    prefix = f"train:{task.address}:{task.round}:"
+    mine = memory.made(prefix, logged.digest, partial(me.seals.model, task.address, task.round, task.attempt))
+    if not mine and not memory.forgot(task.address, task.attempt, logged.digest):
+        yield Halt(task.address, UNKNOWN_HAND.format(what="model", me=me.address, attempt=task.attempt))
 
 
 # ---- open -----------------------------------------------------------------------------------------------------------
@@ -200,8 +206,10 @@ def _score(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
     rows = _rows(task, memory, base)
     if logged is not None and any(_seal(task, me, row) == logged.digest for row in rows):
         return
-    if logged is not None and logged.times > 1 and _committed_row(task, memory, me, index) is None:
-        yield Halt(task.address, UNKNOWN_HAND.format(what="score row", me=me.address, attempt=task.attempt))
+    if logged is not None and logged.times > 1:
+        mine = _committed_row(task, memory, me, index) is not None
+        if not mine and not memory.forgot(task.address, task.attempt, logged.digest):
+            yield Halt(task.address, UNKNOWN_HAND.format(what="score row", me=me.address, attempt=task.attempt))
         return
     if rows and settled_enough(task, me, now):
         yield CommitScores(task.address, task.round, task.attempt, rows[-1].row)

@@ -70,13 +70,21 @@ def list_accounts(directory: Path) -> list[AccountFile]:
 
 
 def load_account(directory: Path, address: bytes, password: str) -> bytes:
-    """The 32-byte private key of `address`. Raises KeyNotFound, WrongPassword, KeyDamaged."""
+    """The 32-byte private key of `address`. Of several files for it, a damaged one (half a copy) does not count while
+    another opens. Raises KeyNotFound, WrongPassword, KeyDamaged."""
+    damaged: KeyDamaged | None = None
     for account in list_accounts(directory):
         if account.address == address:
-            key = read_keyfile(account.path, password)
+            try:
+                key = read_keyfile(account.path, password)
+            except KeyDamaged as error:
+                damaged = damaged or error
+                continue
             if address_of(key) != address:
                 raise KeyDamaged(f"{account.path} holds the key of 0x{address_of(key).hex()}, not of its name")
             return key
+    if damaged is not None:
+        raise damaged
     raise KeyNotFound(f"no account 0x{address.hex()} in {directory}; see `bfl-agent account list`")
 
 

@@ -43,6 +43,21 @@ class Book:
         """Nonces below the highest open one that are neither mined nor ours."""
         return [nonce for nonce in range(mined, max(self.open, default=mined)) if nonce not in self.open]
 
+    def forgotten_below(self, nonce: int) -> bool:
+        """Whether what used the nonces right below is not on record: this one may belong to that time as well.
+
+        So it is after an older backup was restored, or the outbox was lost.
+        """
+        while nonce > 0:
+            nonce -= 1
+            slot = self.open.get(nonce) or self._slots.at(nonce)
+            if slot is None:
+                return True
+            landing = self.landed.get(nonce, slot.landing)
+            if landing is not None and landing.ending is not Ending.LOST:
+                return False
+        return False
+
     def most_wei(self) -> int:
         """What everything that is signed and unmined may still cost."""
         return sum(slot.most_wei for nonce, slot in self.open.items() if nonce not in self.landed)

@@ -52,8 +52,9 @@ class Claims:
         self._since.pop(nonce, None)
         self._searched.pop(nonce, None)
 
-    async def judge(self, slot: Slot, head: Head) -> Verdict:
-        """Raises Fatal when another user of the key is certain."""
+    async def judge(self, slot: Slot, head: Head, *, forgotten: bool) -> Verdict:
+        """Raises Fatal when another user of the key is certain. It is not where this slot follows a `forgotten` time:
+        what was signed then may be mined at any moment."""
         now = self._clock.time()
         waited = now - self._since.setdefault(slot.nonce, now)
         if now - self._searched.get(slot.nonce, self._since[slot.nonce]) < self._patience_s:
@@ -64,6 +65,8 @@ class Claims:
         if usage is not None and self._fits(slot, usage):
             last = slot.last
             return Ours(Attempt(usage.tx, b"", last.fee, self._is_void(usage), last.signed_at, last.head))
+        if usage is not None and forgotten:
+            return Gone()
         if waited < self._foreign_s:
             return Wait()
         if usage is None or usage.block <= signed_at or not slot.intended:

@@ -90,10 +90,14 @@ class Exchange:
         return published
 
     async def _seal(self, context: Context, model_hash: bytes, recipients: Recipients) -> Published:
+        source = self._files.path(model_hash)
+        if await asyncio.to_thread(digest_of, source) != model_hash:      # what is opened and does not fit is slashed
+            self._files.set_aside(model_hash)
+            raise Transient(f"the file of model {model_hash.hex()} was damaged; it was moved aside and is made again")
         envelope, copy = self._scratch(), self._scratch()
         try:
             size = await asyncio.to_thread(
-                seal, self._files.path(model_hash), envelope, context, [(raw_address(a), key) for a, key in recipients]
+                seal, source, envelope, context, [(raw_address(a), key) for a, key in recipients]
             )
             cid = await self._put(envelope)
             await self._get(cid, copy, size)

@@ -25,11 +25,16 @@ _KINDS: dict[str, type[Outcome]] = {
 }
 
 
+class JournalDamaged(Exception):
+    """An entry cannot be read."""
+
+
 class Journal:
     """Outcomes by intent key. One writer: the daemon, on its loop's thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create. Raises Fatal (exit code 19) for a file of a newer version, and as `record` does."""
+        """Open or create. Raises JournalDamaged, Fatal (exit code 19) for a file of a newer version, and as `record`
+        does."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         with self._writing():
@@ -58,7 +63,10 @@ class Journal:
             )
             self._database.execute(f"PRAGMA user_version = {VERSION}")
         rows = self._database.execute("SELECT key, kind, body FROM outcome ORDER BY rowid")
-        return {key: decode(kind, json.loads(body)) for key, kind, body in rows}
+        try:
+            return {key: decode(kind, json.loads(body)) for key, kind, body in rows}
+        except (LookupError, ValueError, TypeError) as error:
+            raise JournalDamaged(f"{path.name} holds an entry that cannot be read ({error!r})") from error
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """All outcomes, oldest first; a live view."""
@@ -75,6 +83,12 @@ class Journal:
             self._database.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", row)
         self._outcomes.pop(key, None)
         self._outcomes[key] = outcome
+
+    def forget(self, key: str) -> None:
+        """Drop one outcome: what it stands for is gone."""
+        with self._writing(), passing(Boundary.JOURNAL_FORGET):
+            self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
+        self._outcomes.pop(key, None)
 
     def forget_refusals(self, prefixes: tuple[str, ...]) -> None:
         """Drop the refusals under these key prefixes: the operator may have mended their cause before this start."""
@@ -98,8 +112,8 @@ class Journal:
                 f"cannot write {self._path}: {error}; free disk space or check permissions", part="disk"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise Fatal(f"{self._path} is damaged ({error}): move it away and start again; the agent then repairs what "
-                        "it can from the chain and its peers", exit_code=10) from error
+            raise Fatal(f"{self._path} is damaged ({error}); at its next start the agent moves it aside and repairs "
+                        "what it can from the chain and its peers") from error
 
 
 def encode(outcome: Outcome) -> dict[str, Any]:

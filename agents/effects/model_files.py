@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from agents.effects.salvage import set_aside
 from bfl_events.boundaries import Boundary, passing
 
 SUFFIX = ".safetensors"
@@ -37,6 +38,11 @@ class ModelFiles:
             os.fsync(stream.fileno())
         with passing(Boundary.MODEL_ADOPT):
             os.replace(source, self.path(model_hash))
+        self._changed = -1
+
+    def set_aside(self, model_hash: bytes) -> None:
+        """Its bytes are not what its name says: keep them under another one. Raises OSError."""
+        set_aside(self.path(model_hash))
         self._changed = -1
 
     def remove(self, model_hash: bytes) -> None:

@@ -65,7 +65,8 @@ class Outbox:
     """`async with outbox:` runs the settling loop; or drive it by `run()`, or by `settle()` (simulation).
 
     `report(event, fields)` is called right after every durable or visible step: signed, sent, mined, reverted, void,
-    lost, buried, replaced, vanished, abandoned, withheld, reopened, held, adopted, refused, funds, capped, unavailable.
+    lost, buried, replaced, vanished, abandoned, withheld, reopened, held, adopted, forgotten, refused, funds, capped,
+    unavailable.
     """
 
     def __init__(self, rpc: RpcCaller, signer: Signer, path: Path | str, *, chain_id: int, clock: Clock,
@@ -227,6 +228,7 @@ class Outbox:
             raise insufficient(self._writer, balance, missing)
         if key in self._dropped:
             raise Rejected("Abandoned", (key,))
+        self._settler.compare(mined)
         nonce = mined if self._book.top is None else max(mined, self._book.top + 1)
         slot = Slot(nonce, key, payload, (self._writer.call(nonce, payload, fee, head),))
         self._book.add(slot)                            # durable before the first byte leaves

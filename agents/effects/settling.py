@@ -66,6 +66,7 @@ class Settler:
         self._pushed: dict[int, float] = {}
         self._gap_since: float | None = None
         self._mined = 0
+        self._compared = False
         self.refused: dict[int, str] = {}                  # why no node would mine what was signed for this nonce
 
     async def settle(self) -> None:
@@ -73,6 +74,7 @@ class Settler:
         head, mined = await asyncio.gather(self._node.head(), self._node.nonce())
         await self._genesis.check(again=mined < self._mined)
         self._mined = mined
+        self.compare(mined)
         self.reopen(mined)
         await self._fill_gap(mined, head)
         await self._look_at_used(mined, head)
@@ -105,6 +107,13 @@ class Settler:
                 await self._give_up(slot, words)
             case _:
                 assert_never(refusal)
+
+    def compare(self, mined: int) -> None:
+        """Say once if the chain counts transactions of this account that are not on record."""
+        recorded = -1 if self._book.top is None else self._book.top
+        if not self._compared and recorded >= 0 and mined > recorded + 1:
+            self._ears.report("forgotten", {"first": recorded + 1, "count": mined - recorded - 1})
+        self._compared = True
 
     def reopen(self, mined: int) -> None:
         """The account's count says that buried transactions are gone: they are open again."""
@@ -148,7 +157,8 @@ class Settler:
         self._book.landed.pop(nonce, None)
         if not self._claims.held(nonce):
             self._ears.tell("held", self._book.open[nonce])
-        verdict = await self._claims.judge(self._book.open[nonce], head)
+        slot = self._book.open[nonce]
+        verdict = await self._claims.judge(slot, head, forgotten=self._book.forgotten_below(nonce))
         match verdict:
             case Wait():
                 return None

@@ -145,6 +145,10 @@ class Slots:
         top: int | None = self._db.execute("SELECT max(nonce) FROM slot").fetchone()[0]
         return top
 
+    def at(self, nonce: int) -> Slot | None:
+        """The slot of this nonce; None if this outbox has no record of it."""
+        return next(iter(self._load("nonce = ?", nonce)), None)
+
     def open(self) -> dict[int, Slot]:
         """By nonce, ascending."""
         return {slot.nonce: slot for slot in self._load("ending IS NULL ORDER BY nonce")}
@@ -242,5 +246,5 @@ def _durably(path: str) -> Iterator[None]:
     except sqlite3.OperationalError as error:      # disk full, locked, read-only: nothing was signed or forgotten
         raise Transient(f"cannot write {path}: {error}; free disk space or check permissions", part="disk") from error
     except sqlite3.DatabaseError as error:
-        raise Fatal(f"{path} is damaged ({error}): move it away and start again; the chain itself tells what was sent",
-                    exit_code=10) from error
+        raise Fatal(f"{path} is damaged ({error}): the agent moves it aside at its next start and goes on, since the"
+                    " chain itself tells what was sent") from error

@@ -71,15 +71,16 @@ def seed_everything(seed: int, *what: object) -> torch.Generator:
 def train(model: nn.Module, samples: Samples, job: Job, report: Report) -> Course:
     """Trains `model` in place for all local epochs, going on from the checkpoint if it is of this very job.
 
-    Reports {"epoch", "of", "loss", "step", "steps"} after each epoch and every two seconds within one. Raises
+    Reports {"epoch", "of", "loss", "step", "steps"} after each epoch and every two seconds within one, and
+    {"checkpoint_ignored"} with the reason when it does not go on. Raises
     `Failure("task")` if the loss is no longer finite or the network's outputs do not fit the number of
     classes, `Failure("stopped")` once `job.stop()` holds and the checkpoint of a finished epoch is on disk.
     """
     job.placement.put(model)
     if isinstance(samples, TensorSamples):
         samples = samples.placed(job.placement.device, job.placement.channels_last)
-    optimizer = make_optimizer(model, job.training.optimizer)
-    course = Course(_resume(model, optimizer, job))
+    optimizer, losses = _resume(model, make_optimizer(model, job.training.optimizer), job, report)
+    course = Course(losses)
     for epoch in range(len(course.losses), job.training.local_epochs):
         course.losses.append(_epoch(model, samples, job, optimizer, _Reporter(report, epoch, job, samples, course)))
         if epoch + 1 < job.training.local_epochs:
@@ -186,6 +187,7 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job, losses: 
         torch.save(
             {
                 "fingerprint": job.fingerprint,
+                "torch": str(torch.__version__),
                 "losses": losses,
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -199,17 +201,39 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job, losses: 
         part.unlink(missing_ok=True)
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job) -> list[float]:
-    """Losses of the epochs that need not be repeated. A checkpoint that is missing, torn or of another job
-    costs only the repetition."""
+def _resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, job: Job, report: Report
+) -> tuple[torch.optim.Optimizer, list[float]]:
+    """The optimizer to go on with, and the losses of the epochs that need not be repeated. A checkpoint that cannot be
+    used costs only the repetition, and a report {"checkpoint_ignored"} that says why."""
     if job.checkpoint is None or not job.checkpoint.is_file():
-        return []
+        return optimizer, []
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        saved = torch.load(job.checkpoint, map_location=job.placement.device, weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
-        return []
-    if not isinstance(saved, dict) or saved.get("fingerprint") != job.fingerprint:
-        return []
+        losses = _restore(model, optimizer, job)
+    except (_Unusable, RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError,
+            AttributeError) as error:
+        model.load_state_dict(before)
+        first_line = (str(error) or type(error).__name__).partition("\n")[0]
+        report({"checkpoint_ignored": f"{first_line}; training begins again"})
+        return make_optimizer(model, job.training.optimizer), []
+    return optimizer, losses
+
+
+class _Unusable(Exception):
+    """A checkpoint of something else."""
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, job: Job) -> list[float]:
+    assert job.checkpoint is not None
+    saved = torch.load(job.checkpoint, map_location=job.placement.device, weights_only=True)
+    if saved["fingerprint"] != job.fingerprint:
+        raise _Unusable("the checkpoint belongs to another training")
+    if saved.get("torch") != str(torch.__version__):
+        raise _Unusable(f"the checkpoint was written by torch {saved.get('torch')}, this is {torch.__version__}")
+    losses = [float(loss) for loss in saved["losses"]]
+    if not 0 < len(losses) < job.training.local_epochs:
+        raise _Unusable(f"the checkpoint speaks of {len(losses)} epochs of {job.training.local_epochs}")
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
-    return list(saved["losses"])
+    return losses

@@ -148,7 +148,8 @@ class FakeChain:
         txs = [{"hash": _hex(tx.hash), "from": ACCOUNT, "nonce": hex(tx.nonce), "to": tx.fields.get("to"),
                 "input": "0x" + tx.fields["data"], "value": hex(tx.fields["value"])} for tx in block.txs]
         parent = self.parents.get(number, self.blocks[number - 1].hash if number else bytes(32))
-        return {"number": hex(block.number), "hash": _hex(block.hash), "parentHash": _hex(parent), "timestamp": hex(1_700_000_000 + number),
+        return {"number": hex(block.number), "hash": _hex(block.hash), "parentHash": _hex(parent),
+                "timestamp": hex(1_700_000_000 + number),
                 "baseFeePerGas": hex(self.base_fee), "transactions": txs if full else [tx["hash"] for tx in txs]}
 
     def eth_getTransactionCount(self, account: str, which: str) -> str:

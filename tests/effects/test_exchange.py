@@ -102,10 +102,22 @@ async def test_whoever_is_no_reader_is_told_so(sites: list[Site]) -> None:
 
 
 async def test_other_bytes_under_an_announced_hash_are_refused(sites: list[Site]) -> None:
-    sites[0].hold(MODEL[::-1])                       # the file's name promises other bytes than it holds
-    outcome = await sites[1].exchange.fetch(await announced(sites[0], *sites), len(MODEL))
+    other = hashlib.sha256(MODEL[::-1]).digest()
+    outcome = await sites[1].exchange.fetch(replace(await announced(sites[0], *sites), model_hash=other), len(MODEL))
     assert isinstance(outcome, Refused)
-    assert DIGEST.hex() in outcome.reason
+    assert other.hex() in outcome.reason
+
+
+@pytest.mark.parametrize("content", [b"", MODEL[:100], MODEL[::-1]])
+async def test_a_damaged_model_file_is_never_published_but_moved_aside(sites: list[Site], content: bytes) -> None:
+    path = sites[0].files.path(DIGEST)
+    path.write_bytes(content)
+    assert sites[0].files.held() == {DIGEST}
+    with pytest.raises(Transient, match="made again"):
+        await announced(sites[0], *sites)
+    assert sites[0].files.held() == frozenset()
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == content
 
 
 async def test_a_blob_that_is_not_there_is_waited_for_and_troubles_nobody(sites: list[Site]) -> None:

@@ -72,13 +72,13 @@ def test_a_full_disk_is_transient_and_the_journal_goes_on_when_there_is_room(tmp
     again.close()
 
 
-def test_a_damaged_file_is_refused_with_what_to_do_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_with_what_will_be_done_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
     before = path.read_bytes()
-    with pytest.raises(Fatal, match="damaged.*move it away") as refused:
+    with pytest.raises(Fatal, match="damaged.*moves it aside") as refused:
         Journal(path)
-    assert refused.value.exit_code == 10
+    assert refused.value.exit_code == 1, "a supervisor starts it again"
     assert path.read_bytes() == before
 
 

@@ -123,6 +123,66 @@ async def test_a_call_is_afloat_once_a_node_has_it(bench: Bench) -> None:
     assert bench.outbox.afloat("a")
 
 
+async def backup_of_a_forgotten_time(bench: Bench, pending: int) -> None:
+    """The outbox as it was before `a`; the chain knows two more, and `pending` wait in the node's pool."""
+    await bench.outbox.send("early", call(b"early"))
+    bench.outbox._slots.close()
+    backup = bench.path.read_bytes()
+    bench.outbox = bench.open()
+    for key in ("a", "b"):
+        await bench.outbox.send(key, call(key.encode()))
+    bench.chain.automine = False
+    for number in range(pending):
+        async with bench.sending(f"pooled {number}"):
+            pass
+    bench.outbox._slots.close()
+    for path in bench.path.parent.glob(f"{bench.path.name}*"):
+        path.unlink()
+    bench.path.write_bytes(backup)
+    bench.outbox = bench.open()
+    bench.events.clear()
+
+
+async def test_a_restored_outbox_says_what_it_has_no_record_of_and_goes_on_from_the_chains_count(bench: Bench) -> None:
+    await backup_of_a_forgotten_time(bench, 0)
+    bench.chain.automine = True
+    for key in ("c", "d"):
+        await bench.outbox.send(key, call(key.encode()))
+    assert [tx.nonce for tx in bench.chain.mined] == [0, 1, 2, 3, 4]
+    assert bench.events.count("forgotten") == 1
+    assert bench.fields[bench.events.index("forgotten") - len(bench.events)] == {"first": 1, "count": 2}
+
+
+@pytest.mark.parametrize("pending", [1, 2])
+async def test_what_was_signed_in_a_forgotten_time_is_not_somebody_elses(bench: Bench, pending: int) -> None:
+    await backup_of_a_forgotten_time(bench, pending)
+    async with bench.sending("c") as first, bench.sending("d") as second:
+        bench.chain.mine()                     # what waits in the pool comes first, with the nonces just signed again
+        await bench.settle(12)                 # far less than foreign_s: no stranger has to be ruled out
+        bench.chain.mine(2)
+        await bench.settle(2)
+        answers = await asyncio.gather(first, second, return_exceptions=True)
+    lost = [answer for answer in answers if isinstance(answer, Rejected) and answer.error == "NonceLost"]
+    assert len(lost) == pending
+    bench.chain.automine = True
+    for key in ("c", "d"):
+        await bench.outbox.send(key, call(key.encode()))
+    assert set(bench.chain.effects().values()) == {1}
+    assert bench.chain.effects().keys() >= {key.encode().hex() for key in ("a", "b", "c", "d", "pooled 0")}
+
+
+async def test_a_lost_outbox_takes_its_own_past_for_nobody_elses_either(bench: Bench) -> None:
+    await backup_of_a_forgotten_time(bench, 1)
+    bench.outbox._slots.close()
+    bench.path.unlink()
+    bench.outbox = bench.open()
+    async with bench.sending("c") as sending:
+        bench.chain.mine()
+        await bench.settle(12)
+        with pytest.raises(Rejected, match="NonceLost"):
+            await sending
+
+
 async def test_many_senders_at_once_get_neighbouring_nonces(bench: Bench) -> None:
     keys = [f"k{i}" for i in range(30)]
     await asyncio.gather(*(bench.outbox.send(key, call(key.encode())) for key in keys))

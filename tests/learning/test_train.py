@@ -120,11 +120,32 @@ def test_a_training_that_is_told_to_stop_in_its_last_epoch_finishes(samples: Sam
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("spoil", ["other job", "torn", "empty", "text", "pickle"])
-def test_a_checkpoint_that_is_not_ours_costs_only_time(spoil: str, samples: Samples, tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    train(fresh(), samples, job(checkpoint=path, fingerprint="another job"), quiet)
+@pytest.mark.parametrize(("spoil", "why"), [
+    ("other job", "belongs to another training"), ("other torch", "written by torch 1.0.0"),
+    ("no epochs", "0 epochs of 4"), ("other network", "loading state_dict"),
+    ("other optimizer", "parameter group"), ("half a moment", ""), ("list", ""),
+    ("torn", ""), ("empty", ""), ("text", ""), ("pickle", ""),
+])
+def test_a_checkpoint_that_is_not_ours_costs_only_time_and_is_named(
+    spoil: str, why: str, samples: Samples, tmp_path: Path
+) -> None:
+    path, other_job = tmp_path / "c", spoil == "other job"
+    train(fresh(), samples, job(checkpoint=path, fingerprint="another job" if other_job else "this job"), quiet)
+    saved = torch.load(path, weights_only=True)
     match spoil:
+        case "other torch":
+            torch.save(saved | {"torch": "1.0.0"}, path)
+        case "no epochs":
+            torch.save(saved | {"losses": []}, path)
+        case "other network":
+            torch.save(saved | {"model": {"weight": torch.zeros(2, 2)}}, path)
+        case "other optimizer":
+            torch.save(saved | {"optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=9.0).state_dict()}, path)
+        case "half a moment":
+            del saved["optimizer"]["param_groups"]
+            torch.save(saved, path)
+        case "list":
+            torch.save([1, 2, 3], path)
         case "torn":
             path.write_bytes(path.read_bytes()[:500])
         case "empty":
@@ -135,8 +156,11 @@ def test_a_checkpoint_that_is_not_ours_costs_only_time(spoil: str, samples: Samp
             path.write_bytes(b"\x80\x02cposix\nsystem\nU\x04true\x85R.")
     whole, other = fresh(), fresh()
     train(whole, samples, job(), quiet)
-    train(other, samples, job(checkpoint=path), quiet)
+    seen: list[Any] = []
+    train(other, samples, job(checkpoint=path), seen.append)
     assert bits(other) == bits(whole)
+    assert why in seen[0]["checkpoint_ignored"]
+    assert "training begins again" in seen[0]["checkpoint_ignored"]
 
 
 def test_training_learns_and_says_so(samples: Samples) -> None:

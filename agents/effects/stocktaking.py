@@ -1,0 +1,80 @@
+"""Whether the store still holds what the journal says was put there; and putting back what can be put back.
+
+Owns the comparison at a start. Must not wait for a store that does not answer: it is asked again at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from agents.core.intents import Done, Published, TermsReady
+from agents.effects.journal import Journal
+from agents.effects.model_files import ModelFiles
+from agents.storage.cid import UnixFsHasher, chunks
+from agents.storage.store import StorageError
+
+PATIENCE_S = 2.0
+LARGEST_HASHED = 64 * 1024**2      # public files above are only looked for when something else is gone
+
+
+class Holdings(Protocol):
+    """What of `agents.storage.store.BlobStore` is asked here."""
+
+    async def has(self, cid: bytes) -> bool: ...
+    async def put(self, path: Path) -> bytes: ...
+
+
+async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scratch: Path) -> tuple[int, int]:
+    """(envelopes that are gone, public blobs that were put back).
+
+    A journalled envelope that is gone is forgotten, so that one that is still due is sealed and published again; one
+    whose address stands on the chain stays lost, and peers who lack its model ask for it. Specifications and initial
+    models are put back from the journal and the model folder: the same bytes have the same CID.
+    """
+    gone = restored = 0
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            for key, published in _envelopes(journal):
+                if not await store.has(published.cid):
+                    journal.forget(key)
+                    gone += 1
+            for source in _public(journal, files, scratch):
+                if not gone and source.stat().st_size > LARGEST_HASHED:
+                    continue
+                if not await store.has(await asyncio.to_thread(_cid, source)):
+                    await store.put(source)
+                    restored += 1
+    except (StorageError, TimeoutError):
+        pass
+    finally:
+        scratch.unlink(missing_ok=True)
+    return gone, restored
+
+
+def _envelopes(journal: Journal) -> list[tuple[str, Published]]:
+    """What was published in rounds that are not cleared."""
+    outcomes = journal.outcomes()
+    cleared = {tuple(key.split(":")[1:3]) for key, one in outcomes.items()
+               if key.startswith("clear:") and isinstance(one, Done)}
+    return [(key, one) for key, one in outcomes.items()
+            if isinstance(one, Published) and tuple(key.split(":")[1:3]) not in cleared]
+
+
+def _public(journal: Journal, files: ModelFiles, scratch: Path) -> Iterator[Path]:
+    for key, outcome in journal.outcomes().items():
+        if isinstance(outcome, TermsReady):
+            scratch.write_bytes(outcome.document.encode())
+            yield scratch
+            model = files.path(bytes.fromhex(key.split(":")[3]))
+            if model.exists():
+                yield model
+
+
+def _cid(path: Path) -> bytes:
+    hasher = UnixFsHasher()
+    for chunk in chunks(path):
+        hasher.update(chunk)
+    return hasher.cid()

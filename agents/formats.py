@@ -1,0 +1,67 @@
+"""Which formats of a home this version writes, and the refusal of a home that a newer one has written.
+
+Owns the home's stamp, the file `format`, which stands for its layout as a whole. Reads bytes only: a refused home stays
+as it is. A home without a stamp has format 1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from agents.effects import journal, slots
+from agents.home import Home
+from agents.misconfiguration import SettingsError
+from bfl_events import log_file
+from bfl_events.boundaries import Boundary, passing
+
+HOME_FORMAT: Final = 1
+TOO_NEW_EXIT: Final = 19
+_USER_VERSION: Final = slice(60, 64)       # in the header of a SQLite file, big-endian
+
+
+def refuse_newer(home: Home) -> None:
+    """Raises SettingsError (exit 19) if anything in the home is of a newer format than this version knows."""
+    for path, found, known in _stamps(home):
+        if found > known:
+            raise SettingsError(
+                "This home was written by a newer bfl-agent.",
+                f"{path} has format {found}, and this version knows formats up to {known}. Nothing was changed.",
+                "Install that version again, or use another home.",
+                exit_code=TOO_NEW_EXIT,
+            )
+
+
+def stamp(home: Home) -> None:
+    """Note the home's format. Raises OSError."""
+    path = home.root / "format"
+    if not path.exists():
+        part = path.with_name(".format.part")
+        part.write_text(f"{HOME_FORMAT}\n", "utf-8")
+        with passing(Boundary.HOME_STAMP):
+            os.replace(part, path)
+
+
+def _stamps(home: Home) -> Iterator[tuple[Path, int, int]]:
+    """(file, its format, the newest that is known)."""
+    path = home.root / "format"
+    if path.is_file():
+        yield path, _number(path.read_bytes()), HOME_FORMAT
+    networks = home.root / "networks"
+    for pattern, known in (("*/journal.sqlite", journal.VERSION), ("*/events.sqlite", log_file.SCHEMA_VERSION),
+                           ("*/outbox.sqlite", slots.VERSION)):
+        for path in sorted(networks.glob(pattern)):
+            yield path, _database_format(path), known
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+def _database_format(path: Path) -> int:
+    """0 for what is no SQLite file; whoever opens it says so."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    return int.from_bytes(header[_USER_VERSION]) if header.startswith(b"SQLite format 3\0") else 0
