@@ -2,7 +2,8 @@
 
 Owns the format and its seal. Every line is one JSON object whose last member is `"chain"`: the SHA-256 of the previous
 line's chain (32 zero bytes before the first) followed by the line's bytes without that member. Whoever changes, cuts,
-repeats or reorders lines breaks it there. The same history always gives the same bytes.
+repeats or reorders lines breaks it there; who writes the whole file anew is `verify`'s and `compare`'s business. The
+same history always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ VERSION: Final = 1
 LONGEST_LINE: Final = 1 << 20
 _SEAL: Final = b',"chain":"'
 _SEAL_LENGTH: Final = len(_SEAL) + 64 + len(b'"}')
+_GZIP: Final = b"\x1f\x8b"
+_MARK: Final = b"\xef\xbb\xbf"
 
 
 class ExportDamaged(Exception):
@@ -225,14 +228,20 @@ class _Reader:
         self._line += 1
         if len(raw) > LONGEST_LINE:
             raise ExportDamaged(self._line, f"the line is longer than {LONGEST_LINE} bytes")
-        raw = raw.removesuffix(b"\n")
+        whole, raw = raw.endswith(b"\n"), raw.removesuffix(b"\n")
         body, seal = raw[:-_SEAL_LENGTH] + b"}", raw[-_SEAL_LENGTH:]
         self._chain = sha256(self._chain + body).digest()
         if self._sealed and seal != _SEAL + self._chain.hex().encode() + b'"}':
             raise ExportDamaged(self._line, self._broken(raw))
+        if self._sealed and not whole:
+            raise ExportDamaged(self._line, "the line lacks its end: the file was cut")
         return self._parsed(body)
 
     def _broken(self, raw: bytes) -> str:
+        if raw.startswith(_GZIP) and self._line == 1:
+            return "the file is compressed: unpack it first (gunzip)"
+        if raw.endswith(b"\r") or (raw.startswith(_MARK) and self._line == 1):
+            return "an editor or a transfer changed how the text is written (line ends, byte order mark)"
         if not raw.endswith(b'"}') or _SEAL not in raw[-_SEAL_LENGTH:]:
             return "the line was cut or is no line of an export"
         return "its hash chain is broken: this line was changed, or one before it removed, repeated or moved"

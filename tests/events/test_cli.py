@@ -71,7 +71,7 @@ def test_replay_prints_the_state_at_the_end(good: Path) -> None:
 def test_replay_stops_at_any_event_block_or_name(good: Path) -> None:
     wanted = [n for n, record in enumerate(RECORDS) if isinstance(record.event, RoundAdvanced)][1]
     state = fold(RECORDS[:wanted + 1])
-    for until in (str(wanted + 1), "RoundAdvanced:2"):
+    for until in (str(wanted + 1), "RoundAdvanced:2", f"line:{wanted + 2}"):
         document = json.loads(bfl_events("replay", good, "--until", until, "--json").stdout)
         assert (document["events"], document["line"]) == (wanted + 1, wanted + 2)
         task = document["tasks"][TASK]
@@ -84,7 +84,7 @@ def test_replay_stops_at_any_event_block_or_name(good: Path) -> None:
 
 @pytest.mark.parametrize(("until", "words"), [
     ("yesterday", "no place to stop at"), ("RoundAdvanced:99", "comes 3 times"), ("100000", "only"),
-    ("block:x", "no place"), ("Nonsense:1", "no place"),
+    ("block:x", "no place"), ("line:-1", "no place"), ("Nonsense:1", "no place"),
 ])
 def test_replay_explains_a_place_that_does_not_exist(good: Path, until: str, words: str) -> None:
     done = bfl_events("replay", good, "--until", until, "--json")

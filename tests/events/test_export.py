@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from bfl_events.archive import open_archive
 from bfl_events.export import (
@@ -121,14 +122,63 @@ def test_a_file_cut_between_lines_is_found(path: Path, keep: int) -> None:
     assert ("cut" in found.why) or keep == 0
 
 
-def test_a_file_cut_anywhere_is_found(path: Path) -> None:
-    for size in range(0, len(GOOD) - 2, 997):
-        line = GOOD.count(b"\n", 0, size) + 1
-        assert damage(path, GOOD[:size]).line in (line, line + 1), "only its newline may be what a line lacks"
+@given(st.integers(0, len(GOOD) - 1))
+@example(len(GOOD) - 1)
+@example(len(GOOD) - 2)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_file_cut_anywhere_is_found(path: Path, size: int) -> None:
+    assert damage(path, GOOD[:size]).line == GOOD.count(b"\n", 0, size) + 1
 
 
-def test_what_follows_the_trailer_is_found(path: Path) -> None:
-    assert "after the trailer" in damage(path, GOOD + LINES[2]).why
+numbers = st.integers(0, len(LINES) - 1)
+
+
+@given(st.permutations(range(len(LINES))))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_lines_in_any_other_order_are_found_at_the_first_that_moved(path: Path, order: list[int]) -> None:
+    moved = next((place for place, number in enumerate(order) if place != number), None)
+    if moved is not None:
+        assert damage(path, b"".join(LINES[number] for number in order)).line == moved + 1
+
+
+@given(numbers, numbers)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_two_lines_that_changed_places_are_found(path: Path, a: int, b: int) -> None:
+    lines = list(LINES)
+    lines[a], lines[b] = lines[b], lines[a]
+    if a != b:
+        assert damage(path, b"".join(lines)).line == min(a, b) + 1
+
+
+@given(numbers, st.integers(1, len(LINES)))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_stretch_of_lines_that_is_missing_is_found(path: Path, first: int, count: int) -> None:
+    assert damage(path, b"".join([*LINES[:first], *LINES[first + count:]])).line == first + 1
+
+
+@given(numbers, numbers)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_line_that_was_put_in_again_is_found(path: Path, line: int, place: int) -> None:
+    found = damage(path, b"".join([*LINES[:place], LINES[line], *LINES[place:]])).line
+    assert found == place + (2 if line == place else 1)
+
+
+@given(st.one_of(st.binary(min_size=1, max_size=50), st.sampled_from(LINES), st.just(b"\n"), st.just(GOOD)))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_follows_the_trailer_is_found(path: Path, more: bytes) -> None:
+    found = damage(path, GOOD + more)
+    assert found.line == len(LINES) + 1
+    assert "after the trailer" in found.why
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (GOOD.replace(b"\n", b"\r\n"), "line ends"), (b"\xef\xbb\xbf" + GOOD, "byte order mark"),
+    (gzip.compress(GOOD), "unpack it first"), (GOOD.decode().encode("utf-16"), "no line of an export"),
+])
+def test_a_file_that_was_converted_on_its_way_is_told_apart(path: Path, content: bytes, why: str) -> None:
+    found = damage(path, content)
+    assert found.line == 1
+    assert why in found.why
 
 
 def test_a_line_without_end_does_not_fill_the_memory(path: Path) -> None:

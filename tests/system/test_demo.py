@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from bfl_events import schema as ev
 from bfl_events.export import read_export
 from bfl_events.schema import Record
 from bfl_events.verify import verify
+from tests.cli.command import Operator
 from tests.system.demo_process import RunningDemo, running_demo
 from tests.system.recompute import blob, clipped_mean, open_envelope, sha256
 
@@ -154,6 +157,24 @@ def test_each_worker_opened_everybody_elses_model_in_every_round(finished: Runni
         fetched = {(line["round"], line["sender"]) for line in finished.log(f"worker-{number}")
                    if line["event"] == "round.model.fetched" and line.get("kind") == 0}
         assert len(fetched) == ROUNDS * (WORKERS - 1)
+
+
+@pytest.mark.parametrize("memory", ["journal", "ideal"])
+@pytest.mark.parametrize("name", ["worker-1", "worker-2", "worker-3", "requester"])
+def test_looking_back_finds_the_decisions_that_were_made(finished: RunningDemo, name: str, memory: str) -> None:
+    """With the agent's own journal, and with a memory made from the log: its acts, all of them and no others."""
+    home, role = finished.directory / name, "requester" if name == "requester" else "worker"
+    answer = Operator(home)("run", "--role", role, "--replay", str(finished.directory / "events.jsonl"),
+                            "--memory", memory, "--json")
+    assert answer.code == 0, answer.err
+    *looks, last = [json.loads(line) for line in answer.out.splitlines()]
+    summary = last["summary"]
+    assert (summary["missed"], summary["open"], summary["unforeseen"]) == (0, [], [])
+    done = Counter(gone["intent"] for look in looks for gone in look["gone"] if gone["end"] == "done")
+    each = ("CommitModel", "OpenModel", "CommitScores", "SubmitScore")
+    once = ("JoinTask", "AttestFinal")
+    acts = dict.fromkeys(each, ROUNDS) | dict.fromkeys(once, 1) if role == "worker" else {}
+    assert {kind: done[kind] for kind in (*each, *once) if done[kind]} == acts
 
 
 def test_everything_it_wrote_lies_in_its_directory(finished: RunningDemo) -> None:
