@@ -23,6 +23,7 @@ from bfl_events.source import Advance
 LONGEST_WAIT_S = 1.0       # decisions depend on the clock: look again at least this often
 SHORTEST_WAIT_S = 0.02
 DRAINING_WAIT_S = 0.1      # whether a transaction is on its way can only be asked
+LONG_LOG = 10_000          # events whose state is worth being kept from the garbage collector
 
 Distrust = Callable[[Record, str], None]
 Decide = Callable[[World, Memory, Me, Now], tuple[Intent, ...]]
@@ -140,6 +141,8 @@ class Daemon:
         self._doubting = False
         with self._believing(), _no_collections():
             self._world = fold(self._world, self._counted(self._replay()))
+            if self._folded > LONG_LOG:
+                gc.freeze()    # it stays as it is: later collections need not go through it either
 
     def _counted(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:

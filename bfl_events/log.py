@@ -132,11 +132,13 @@ class EventLog:
                 return
             yield from self._decoded(batch)
 
-    def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Record]:
+    def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
         try:
             bodies = json.loads("[" + ",".join([row[7] for row in rows]) + "]")   # one parse for all: twice as fast
-            for (block, block_hash, time, index, tx, emitter, name, _), body in zip(rows, bodies, strict=True):
-                yield Record(block, block_hash, time, index, tx, emitter, event_from_json(name, body))
+            return [
+                Record(block, block_hash, time, index, tx, emitter, event_from_json(name, body))
+                for (block, block_hash, time, index, tx, emitter, name, _), body in zip(rows, bodies, strict=True)
+            ]
         except (json.JSONDecodeError, CodecError) as error:
             raise LogError(f"{self.path} is damaged ({error}). Remove it: it is read anew from the chain.") from None
 

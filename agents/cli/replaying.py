@@ -57,9 +57,13 @@ def replay_decisions(session: Session, question: Question) -> None:
     ends = {address: state for address, state in replay(numbered).tasks.items() if isinstance(state, TaskState)}
     subject = _subject(session, question, archive, ends)
     shown = numbered if until is None else list(up_to(numbered, until))
+    end = None
+    if until is None and numbered:
+        newest = numbered[-1][1].time
+        end = (max(newest, int(subject.recollection.newest())), archive.header.end.number)
     session.note(LEGEND)
     tally, line = Tally(), 0
-    for step in look_back(shown, subject):
+    for step in look_back(shown, subject, end):
         line = step.numbered[-1][0] if step.numbered else line
         tally.take(step, line)
         session.show(document_of(step), lines_of(step, question.task))

@@ -72,8 +72,11 @@ class Subject:
     wishes: Sequence[tuple[float, Address]] = ()
 
 
-def look_back(numbered: Iterable[Numbered], subject: Subject) -> Iterator[Step]:
-    """All looks at the events' blocks, and those in between at which something changed. Raises FoldError."""
+def look_back(numbered: Iterable[Numbered], subject: Subject, end: tuple[int, int] | None = None) -> Iterator[Step]:
+    """All looks at the events' blocks, and those in between at which something changed. Raises FoldError.
+
+    `end`: (time, block) up to which it is known that nothing else was logged.
+    """
     eyes = _Eyes(subject)
     for _, group in groupby(numbered, key=lambda line: line[1].block):
         block = tuple(group)
@@ -83,6 +86,8 @@ def look_back(numbered: Iterable[Numbered], subject: Subject) -> Iterator[Step]:
             yield waited
         eyes.see(record)
         yield eyes.look(eyes.now(record.time, record.block), block)
+    if end is not None and not (last := eyes.look(eyes.now(*end), ())).quiet:
+        yield last
 
 
 @dataclass(slots=True)

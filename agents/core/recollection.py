@@ -31,6 +31,10 @@ class Recollection(Protocol):
         """Told what is wanted; whether the memory is another one now, so that it is to be decided again."""
         ...
 
+    def newest(self) -> float:
+        """When the last thing was remembered; 0 if that has no time."""
+        ...
+
 
 class Nothing:
     """An agent that has just lost everything, at every moment."""
@@ -40,6 +44,9 @@ class Nothing:
 
     def learn(self, wanted: Iterable[i.Intent]) -> bool:
         return False
+
+    def newest(self) -> float:
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Journalled:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._coming = sorted(entries, key=lambda entry: entry.at, reverse=True)
+        self._newest = self._coming[0].at if self._coming else 0.0
         self._outcomes: dict[str, i.Outcome] = {}
         self._models: set[bytes] = set()
         self._clears: dict[str, i.ClearRound] = {}
@@ -73,6 +81,9 @@ class Journalled:
             if (clear := self._clears.get(entry.key)) is not None:
                 self._models -= set(clear.models)
         return Memory(self._outcomes, self._models)
+
+    def newest(self) -> float:
+        return self._newest
 
     def learn(self, wanted: Iterable[i.Intent]) -> bool:
         """The keys of terms and of cleared rounds do not name their files; what was wanted does."""
@@ -97,6 +108,9 @@ class Ideal:
 
     def memory(self, time: float) -> Memory:
         return Memory(self._outcomes, self._models)
+
+    def newest(self) -> float:
+        return 0.0
 
     def learn(self, wanted: Iterable[i.Intent]) -> bool:
         learned = False

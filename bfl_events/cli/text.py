@@ -33,9 +33,10 @@ def state_lines(state: Created | TaskState) -> Iterator[str]:
         yield f"Task {state.address}: created by {state.requester}; its own events are not in this history."
         return
     terms = state.params
+    due = f"deadline {moment(state.deadline)}" if state.deadline else "no deadline"
     yield f"Task {state.address}  requester {state.requester}"
     yield (f"  phase {state.phase.name.capitalize()}, round {state.round} of {terms.rounds}, attempt {state.attempt}, "
-           f"deadline {moment(state.deadline)}, voids {state.voids}")
+           f"{due}, voids {state.voids}")
     yield (f"  wei: reward left {state.reward_left} of {state.reward}, forfeits {state.forfeit_pool}, "
            f"to burn {state.burn_pool}, withdrawn {state.withdrawn}, refunded {state.refunded}, burned {state.burned}")
     for name in ("roster", "committed", "opened", "scored", "revealed", "accepted", "top", "deviant", "invalid"):

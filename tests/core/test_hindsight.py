@@ -13,8 +13,9 @@ from agents.core.hindsight import End, Step, Subject, look_back
 from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
 from agents.core.state import Limits, Me
 from bfl_events.fold import fold
-from bfl_events.schema import ModelCommitted, Phase, Record
+from bfl_events.schema import ModelCommitted, Phase, PhaseChanged, Record
 from bfl_events.state import TaskState
+from tests.events.logs import SEEDS, random_log
 from tests.simulation.deciders import Agent, Federation
 from tests.simulation.play import REQUESTER, account
 
@@ -129,6 +130,29 @@ def test_time_alone_makes_a_duty_of_it_to_go_on_without_the_dead(bereft: Federat
     looks = [look for who in (1, 3, 4) for look in steps(bereft.chain.records, account(who))]
     by_clock = [intent for look in looks if not look.numbered for intent in look.wanted]
     assert any(isinstance(intent, i.AdvanceRound) and intent.phase is Phase.OPEN for intent in by_clock)
+
+
+def test_confirmations_that_came_after_the_last_event_count(undisturbed: Federation) -> None:
+    log = undisturbed.chain.records
+    cut = next(n for n, record in enumerate(log) if isinstance(record.event, PhaseChanged)) + 1
+    tasks = {undisturbed.task.address: undisturbed.task.state}
+    me = Me(account(1), LoggedSeals(31337, account(1), tasks), LIMITS, confirmations=3)
+    for blocks, opens in ((2, False), (3, True)):
+        subject = Subject("worker", me, worker.decide, Ideal(account(1), tasks), 0.0)
+        end = (log[cut - 1].time, log[cut - 1].block + blocks)
+        looks = list(look_back(list(enumerate(log[:cut], start=2)), subject, end))
+        assert any(isinstance(intent, i.OpenModel) for look in looks for intent in look.wanted) is opens
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_history_that_the_contract_allows_is_too_strange_to_look_back_on(seed: int) -> None:
+    """Games of liars, leavers and absentees: nobody's decision fails, and every intent that was wanted has one end."""
+    for who in (REQUESTER, *map(account, range(1, 13))):
+        open_keys: set[str] = set()
+        for look in steps(random_log(seed), who):
+            open_keys -= {gone.intent.key for gone in look.gone}
+            assert not open_keys & {intent.key for intent in look.wanted}
+            open_keys |= {intent.key for intent in look.wanted}
 
 
 def test_an_act_that_nothing_explains_is_named(undisturbed: Federation) -> None:

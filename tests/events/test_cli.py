@@ -82,6 +82,11 @@ def test_replay_stops_at_any_event_block_or_name(good: Path) -> None:
     assert document["events"] == sum(record.block <= block for record in RECORDS)
 
 
+def test_a_settlement_has_no_deadline(good: Path) -> None:
+    assert "phase Settle, round 1 of 3, attempt 1, no deadline" in bfl_events(
+        "replay", good, "--until", "RoundScored").stdout
+
+
 @pytest.mark.parametrize(("until", "words"), [
     ("yesterday", "no place to stop at"), ("RoundAdvanced:99", "comes 3 times"), ("100000", "only"),
     ("block:x", "no place"), ("line:-1", "no place"), ("Nonsense:1", "no place"),

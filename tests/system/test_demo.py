@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from agents.crypto.keys import load_encryption_keys
 from bfl_events import schema as ev
+from bfl_events.archive import open_archive
+from bfl_events.compare import compare
 from bfl_events.export import read_export
 from bfl_events.schema import Record
 from bfl_events.verify import verify
@@ -157,6 +159,15 @@ def test_each_worker_opened_everybody_elses_model_in_every_round(finished: Runni
         fetched = {(line["round"], line["sender"]) for line in finished.log(f"worker-{number}")
                    if line["event"] == "round.model.fetched" and line.get("kind") == 0}
         assert len(fetched) == ROUNDS * (WORKERS - 1)
+
+
+def test_every_agent_logged_the_same(finished: RunningDemo) -> None:
+    exported = open_archive(finished.directory / "events.jsonl")
+    for name in ("worker-1", "worker-2", "worker-3", "requester"):
+        (own,) = (finished.directory / name).glob("networks/*/events.sqlite")
+        found = compare(exported, open_archive(own))
+        assert found.difference is None
+        assert found.events > 15 * ROUNDS
 
 
 @pytest.mark.parametrize("memory", ["journal", "ideal"])
