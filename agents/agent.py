@@ -5,10 +5,10 @@ Owns how the parts are wired. Takes everything that touches the outside as argum
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agents.core import requester, worker
 from agents.core.admission import decline, joinable, terms_of
@@ -31,7 +31,6 @@ from agents.effects.runner import Runner
 from agents.effects.seals import AccountSeals, raw_address
 from agents.narrator import Narrator
 from agents.recollection import Recollection
-from bfl_events.log import EventLog
 from bfl_events.schema import Address, Record
 from bfl_events.source import Advance, EventSource
 from bfl_events.state import TaskState
@@ -66,6 +65,12 @@ class Charge:
     block_s: float | None
 
 
+class History(Protocol):
+    """What was logged and can still matter to this agent, from the beginning."""
+
+    def records(self) -> Iterable[Record]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """Everything beyond the process, as ports. `learner(task, specification)` is the child set up for a task.
@@ -76,7 +81,7 @@ class Outside:
     """
 
     source: EventSource
-    log: EventLog
+    log: History
     chain: Chain
     exchange: Exchange
     files: ModelFiles
@@ -129,7 +134,7 @@ class Agent:
         """The folded state of a task. Raises LookupError."""
         outlook = self.daemon.outlook
         if outlook is None or address not in outlook.world.tasks:
-            raise LookupError(f"the factory knows no task {address}")
+            raise LookupError(f"the factory knows no task {address}, or it ended without this account")
         return outlook.world.tasks[address]
 
     def wish_to_leave(self, task: Address) -> None:

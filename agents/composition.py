@@ -48,6 +48,7 @@ from agents.misconfiguration import SettingsError
 from agents.narrator import Narrator
 from agents.opening import mend, open_journal, tell_missing
 from agents.operations import Operator, handlers
+from agents.own_history import OwnHistory
 from agents.policy import limits_of, site_of, trials_of, unknown_task
 from agents.redaction import Redactor
 from agents.settings import Settings
@@ -181,8 +182,8 @@ async def _assemble(
     stack.push_async_callback(apprentice.close)
     seals = AccountSeals(SaltKey.derive(keyring.account_key), chain_id, keyring.address)
     outside = Outside(
-        source=source, log=events, chain=contracts, exchange=exchange, files=files, journal=journal,
-        seals=seals, newest_key=keyring.newest,
+        source=source, log=OwnHistory(events, keyring.address, task), chain=contracts, exchange=exchange, files=files,
+        journal=journal, seals=seals, newest_key=keyring.newest,
         learner=lambda address, terms: present.disguise(apprentice.learner(address, terms)),
         known_task=partial(unknown_task, settings) if settings.role == "worker" else _any_task,
         clock=WallClock(), narrator=narrator, on_head=outbox.wake,

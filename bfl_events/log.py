@@ -23,6 +23,9 @@ __all__ = ["EventLog", "Identity", "LogDamaged", "LogError", "LogTooNew", "LogUn
 KEEP_REFS: Final = 256
 _COLUMNS: Final = "block, block_hash, time, log_index, tx, emitter, name, fields"
 _LAST_INDEX: Final = (1 << 63) - 1
+_OVER_WITHOUT: Final = """
+    SELECT task FROM event WHERE name = 'TaskEnded' AND task != ? EXCEPT
+    SELECT task FROM event WHERE name IN ('TaskCreated', 'WorkerJoined') AND instr(fields, ?)"""
 
 
 class EventLog:
@@ -114,6 +117,11 @@ class EventLog:
         if task is None:
             return self._select("(block, log_index) > (?, ?)", (block, index))
         return self._select("task = ? AND (block, log_index) > (?, ?)", (task, block, index))
+
+    def records_concerning(self, account: Address, task: Address | None = None) -> Iterator[Record]:
+        """As `records`, without the ended tasks in which this account never had a part, as requester or as worker:
+        nothing is left to decide there. `task` is read in any case."""
+        return self._select(f"task NOT IN ({_OVER_WITHOUT})", (task or "", account))
 
     def creations(self) -> Iterator[Record]:
         """The `TaskCreated` records, in order."""

@@ -13,7 +13,7 @@ from bfl_events.state import TaskState
 
 def fold(world: World, records: Iterable[Record]) -> World:
     """The world after these records, in order. Raises bfl_events.fold.FoldError for a log that no contract wrote, and
-    where one must be missing."""
+    where one must be missing. A task whose `TaskCreated` was left out is left out."""
     tasks, created = dict(world.tasks), dict(world.created)
     for record in records:
         if isinstance(record.event, TaskCreated):
@@ -21,7 +21,7 @@ def fold(world: World, records: Iterable[Record]) -> World:
         elif record.emitter in tasks:
             _check_whole(tasks[record.emitter], record)
             tasks[record.emitter] = apply(tasks[record.emitter], record)
-        else:
+        elif record.emitter in created:
             tasks[record.emitter] = apply(created.pop(record.emitter), record)
     return World(tasks, created)
 
