@@ -58,11 +58,12 @@ def compare(a: Archive, b: Archive, task: Address | None = None) -> Comparison:
 
 def _up_to(archive: Archive, block: int, task: Address | None) -> Iterator[tuple[int | None, Record | None]]:
     for line, record in archive.records():
-        if record.block <= block and task in (None, _task_of(record)):
+        if record.block <= block and task in (None, task_of(record)):
             yield line, record
 
 
-def _task_of(record: Record) -> Address:
+def task_of(record: Record) -> Address:
+    """The task that a record is about, also the factory's announcement of it."""
     return record.event.task if isinstance(record.event, TaskCreated) else record.emitter
 
 

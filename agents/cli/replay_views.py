@@ -15,7 +15,6 @@ from agents.core.hindsight import End, Step
 from agents.core.intents import Intent
 from bfl_events.cli.text import moment, record_line
 from bfl_events.export import record_json
-from bfl_events.schema import Address, TaskCreated
 
 SIGNS = {"worked": "=", "wanted": "+", "done": "✓", "missed": "✗", "dropped": "-"}
 LEGEND = ("+ wanted from here on   = wanted, and taken to be done at once   ✓ done, as the chain or the journal shows\n"
@@ -63,12 +62,10 @@ class Tally:
             yield f"acts of this account that it would not have decided on: lines {lines}"
 
 
-def lines_of(step: Step, task: Address | None) -> Iterator[str]:
-    """One look for people; of the events only those of `task`, if one is named."""
+def lines_of(step: Step) -> Iterator[str]:
+    """One look for people."""
     for line, record in step.numbered:
-        about = record.event.task if isinstance(record.event, TaskCreated) else record.emitter
-        if task in (None, about):
-            yield f"line {line:<5} {record_line(record)}"
+        yield f"line {line:<5} {record_line(record)}"
     if not step.numbered:
         yield f"{'':10} {moment(int(step.now.time))}  some time after block {step.now.head}"
     for kind, intent in _changes(step):

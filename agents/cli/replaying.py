@@ -20,6 +20,7 @@ from agents.core.hindsight import Subject, look_back
 from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
 from agents.core.state import LEAVE, Limits, Me
 from bfl_events.archive import Archive, open_archive
+from bfl_events.compare import task_of
 from bfl_events.replay import parse_until, replay, up_to
 from bfl_events.schema import Address
 from bfl_events.state import TaskState
@@ -55,8 +56,12 @@ def replay_decisions(session: Session, question: Question) -> None:
     archive = open_archive(question.file)
     numbered = list(archive.records())
     ends = {address: state for address, state in replay(numbered).tasks.items() if isinstance(state, TaskState)}
+    if question.task not in (None, *ends):
+        raise usage(f"Task {question.task} is not in this history.", f"It holds {len(ends)} tasks.", "Correct --task.")
     subject = _subject(session, question, archive, ends)
     shown = numbered if until is None else list(up_to(numbered, until))
+    if question.task is not None:
+        shown = [(line, record) for line, record in shown if task_of(record) == question.task]
     end = None
     if until is None and numbered:
         newest = numbered[-1][1].time
@@ -66,7 +71,7 @@ def replay_decisions(session: Session, question: Question) -> None:
     for step in look_back(shown, subject, end):
         line = step.numbered[-1][0] if step.numbered else line
         tally.take(step, line)
-        session.show(document_of(step), lines_of(step, question.task))
+        session.show(document_of(step), lines_of(step))
     session.show(tally.document(), tally.lines())
 
 

@@ -29,7 +29,12 @@ def run(
         "--as", metavar="ADDRESS", show_default=False,
         help="With --replay: as this account in this --role, without a home and without limits of its own.")] = None,
 ) -> None:
-    """Run the agent until its task has ended or it is told to stop (SIGTERM, Ctrl-C)."""
+    """Run the agent until its task has ended or it is told to stop (SIGTERM, Ctrl-C).
+
+    With --replay FILE it only looks back, for debugging: after each block of the history, and once more before the
+    next, which intents become wanted (+), are done (✓), missed (✗) or no longer wanted (-), and which acts of this
+    account it would not have decided on (!). With --json one object per look, and a summary as the last.
+    """
     from agents.cli.failures import usage
 
     address = _address("task", task)

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from filelock import FileLock
 from agents.core.intents import ModelReady
 from agents.effects.journal import Journal
 from agents.home import Home
+from bfl_events.compare import task_of
 from bfl_events.export import ExportHeader, write_records
 from bfl_events.lineage import Ref
 from bfl_events.log import EventLog, Identity
 from bfl_events.schema import ModelSubmitted, Phase
+from tests.benchmarks.fold import honest_log
+from tests.benchmarks.start import copies
 from tests.cli.command import Answer, Operator
 from tests.simulation.deciders import Federation
 from tests.simulation.play import FACTORY, REQUESTER, account
@@ -138,7 +142,22 @@ def test_with_no_memory_only_what_needs_none_is_wanted(newcomer: Operator, histo
     assert wanted == {"LoadTerms", "Withdraw"}
 
 
+def test_one_task_of_many_is_looked_at_alone(newcomer: Operator, tmp_path: Path) -> None:
+    log = list(islice(copies(honest_log(workers=3, rounds=1), 100), 100))
+    path, tasks = tmp_path / "events.jsonl", sorted({record.emitter for record in log} - {FACTORY})
+    end = Ref(log[-1].block, log[-1].block_hash)
+    with path.open("wb") as out:
+        write_records(log, out, ExportHeader(31337, FACTORY, "every task", START, end))
+    assert len(tasks) > 2
+    answer = newcomer("run", "--replay", str(path), "--as", FIRST, "--task", tasks[1].lower(), "--json")
+    seen = [event for step in looks(answer)[:-1] for event in step["events"]]
+    assert {event["emitter"] for event in seen} == {FACTORY, tasks[1]}
+    assert [event["line"] for event in seen] == [
+        line for line, record in enumerate(log, start=2) if task_of(record) == tasks[1]]
+
+
 MISTAKES = [
+    (["--as", FIRST, "--task", REQUESTER], 2, "not in this history"),
     (["--as", FIRST, "--memory", "perfect"], 2, "perfect"), (["--as", FIRST, "--until", "noon"], 2, "noon"),
     (["--as", FIRST, "--until", "RoundAdvanced:99"], 2, "not 99"), (["--as", "0x1234"], 2, "0x1234"),
     (["--as", FIRST, "--memory", "journal"], 2, "journal"), (["--as", FIRST, "--role", "king"], 2, "king"),
