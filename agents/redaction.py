@@ -17,7 +17,8 @@ _SECRET_NAME: Final = re.compile(
     r"password|passphrase|secret|private|mnemonic|credential|authorization|\btoken\b|salt", re.IGNORECASE
 )
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_URL: Final = re.compile(r"\b(?:https?|wss?)://[^\s'\"<>,;)\]}]+", re.IGNORECASE)
+# A colon or a full stop after a URL belongs to the sentence that it stands in.
+_URL: Final = re.compile(r"\b(?:https?|wss?)://[^\s'\"<>,;)\]}]*[^\s'\"<>,;)\]}:.]", re.IGNORECASE)
 
 
 def redact_url(url: str) -> str:

@@ -142,6 +142,12 @@ def test_urls_are_shown_without_their_private_parts(url: str, shown: str) -> Non
     assert redact_url(url) == shown
 
 
+def test_a_url_in_a_sentence_is_still_read(telemetry: Telemetry, tmp_path: Path) -> None:
+    telemetry.log.info(Marker.STORE_UNREACHABLE, reason="at http://127.0.0.1:5001: refused by https://a.example/key.")
+    (line,) = lines(tmp_path)
+    assert line["reason"] == "at http://127.0.0.1:5001: refused by https://a.example/…."
+
+
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     """/dev/full refuses like a disk without space. On the console every line is still seen, and closing is quiet."""
     (tmp_path / "logs").mkdir()

@@ -1,0 +1,164 @@
+"""An agent whose chain, store, account, home or own code is not as it should be: a sentence, a code, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from agents.cli.exits import Exit
+from agents.effects.ports import LearnerFailed, Progress
+from agents.storage.cid import cid_of_bytes, to_text
+from bfl_events.schema import Phase
+from tests.anvil import Anvil, deploy, start_anvil
+from tests.cli.command import Operator
+from tests.storage.kubo_double import KuboDouble
+from tests.system.company import COLLATERAL, DIGITS, GENESIS, Company, Party, StandIn, until
+
+
+@pytest.fixture(scope="module")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
+    with start_anvil(tmp_path_factory.mktemp("anvil"), chain_id=31337) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def company(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Company:
+    return Company(anvil, deploy(anvil.url).factory, tmp_path_factory.mktemp("company"))
+
+
+def configured(party: Party, old: str, new: str) -> Party:
+    text = party.home.config.read_text()
+    assert old in text
+    party.home.config.write_text(text.replace(old, new))
+    return party
+
+
+async def ended(party: Party) -> tuple[int, str]:
+    """Exit code and sentence of an agent that cannot run, after a look at its home: as it was, but for a first key."""
+    balance, files = party.balance(), party.files("networks/", "keystore/encryption/")
+    async with asyncio.timeout(60):
+        code = await party.run()
+    assert (party.balance(), party.files("networks/", "keystore/encryption/")) == (balance, files)
+    return code, party.said("agent.halted")[-1]["reason"]
+
+
+async def test_a_wrong_chain_ends_it(company: Company) -> None:
+    code, reason = await ended(configured(company.party("chain"), "chain_id = 31337", "chain_id = 5"))
+    assert (code, "31337" in reason, "5" in reason) == (Exit.WRONG_CHAIN, True, True)
+
+
+async def test_an_address_without_or_with_another_contract_ends_it(company: Company) -> None:
+    requester = company.party("contracts", "requester")
+    task = await company.offer(requester)
+    task.send("cancelTask", sender=requester.address)
+    for factory, reason in (("0x" + "12" * 20, "there is no contract at"), (task.address, "or another version")):
+        party = configured(company.party(factory[:8]), company.factory, factory)
+        code, said = await ended(party)
+        assert (code, reason in said) == (Exit.WRONG_CHAIN, True), said
+
+
+async def test_a_wrong_password_ends_it(company: Company) -> None:
+    party = company.party("password")
+    party.home.password.write_text("wrong\n")
+    code, reason = await ended(party)
+    assert (code, "password does not open" in reason) == (Exit.ACCOUNT, True), reason
+
+
+async def test_a_store_address_that_is_none_ends_it(company: Company) -> None:
+    party = configured(company.party("address"), f"local:{company.store}", "ftp://somewhere")
+    code, reason = await ended(party)
+    assert (code, "local:DIRECTORY" in reason) == (Exit.CONFIGURATION, True), reason
+
+
+def test_an_unknown_key_in_the_configuration_ends_it_with_what_was_meant(company: Company) -> None:
+    party = configured(company.party("key"), "poll_s", "pol_s")
+    before = party.files()
+    answer = Operator(party.home.root)("run", "--json")
+    assert answer.code == Exit.CONFIGURATION
+    assert "chain.pol_s" in answer.error["why"]
+    assert "Did you mean chain.poll_s?" in answer.error["why"]
+    assert party.files() == before
+
+
+async def test_a_second_agent_of_the_account_ends_and_the_first_goes_on(company: Company) -> None:
+    party = company.party("twice")
+    async with party.running() as first:
+        await until(party.home.network(31337, company.factory).journal.exists, "the first runs", first)
+        assert await party.run() == Exit.LOCKED
+        assert "Another agent runs in this home" in party.said("agent.halted")[-1]["reason"]
+        assert not first.done()
+
+
+async def test_a_chain_that_is_away_at_the_start_and_later_is_waited_for(company: Company) -> None:
+    party = configured(company.party("away"), "poll_s = 0.2", "poll_s = 0.2\ndeadline_s = 1")
+    requester = company.party("requester-of-away", "requester")
+    task = await company.offer(requester)
+    assert party.key
+    company.anvil.freeze()
+    async with party.running() as agent:
+        try:
+            await until(lambda: party.said("chain.unreachable"), "it missed the chain at its start", agent)
+        finally:
+            company.anvil.thaw()
+        await until(lambda: party.said("task.joined", worker=party.address), "it joined after all", agent)
+        company.anvil.freeze()
+        try:
+            await until(lambda: len(party.said("chain.unreachable")) > 1, "it missed the chain again", agent)
+        finally:
+            company.anvil.thaw()
+        await until(lambda: len(party.said("chain.recovered")) > 1, "the chain was back", agent)
+    assert company.locked(task) - COLLATERAL == 3 * 10**16
+    assert all(line["reason"] for line in party.said("chain.unreachable"))
+    task.send("cancelTask", sender=requester.address)
+
+
+async def test_a_store_that_is_away_is_waited_for_and_so_is_an_empty_purse(company: Company) -> None:
+    double = KuboDouble()
+    await double.start()
+    await double.stop()                            # nobody listens there now, and later this node does
+    requester = company.party("requester-of-poor", "requester")
+    task = await company.offer(requester)
+    party = configured(company.party("poor", wei=0), f"local:{company.store}", double.url)
+    async with party.running() as agent:
+        await until(lambda: party.said("store.unreachable"), "it missed the store", agent)
+        assert double.url in party.said("store.unreachable")[0]["reason"]
+        double.blobs = {to_text(cid_of_bytes(content)): content for content in (DIGITS.encode(), GENESIS)}
+        await double.start()
+        await until(lambda: party.said("store.recovered"), "the store was back", agent)
+        await until(lambda: party.said("intent.retried", intent="JoinTask"), "it could not pay", agent)
+        assert "send it" in party.said("intent.retried", intent="JoinTask")[0]["error"]
+        assert task.call("indexPlus1", party.address) == 0
+        company.anvil.rpc("anvil_setBalance", party.address, hex(10**18))
+        await until(lambda: task.call("indexPlus1", party.address), "it joined once it could pay", agent)
+    await double.stop()
+    task.send("cancelTask", sender=requester.address)
+
+
+class Broken(StandIn):
+    """The task's code raises while it trains."""
+
+    async def request(
+        self, operation: str, fields: Mapping[str, Any], progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        if operation == "train":
+            raise LearnerFailed("task", "ZeroDivisionError in train (task.py, line 2)", "Correct task.py")
+        return await super().request(operation, fields, progress)
+
+
+async def test_own_code_that_raises_in_the_middle_ends_it_and_mended_it_goes_on(company: Company) -> None:
+    requester, other = company.party("requester-of-code", "requester"), company.party("other")
+    party = company.party("code")
+    task = await company.offer(requester)
+    party.learner = lambda _: Broken()
+    async with other.running() as agent:
+        assert await party.run() == Exit.PLUGIN
+        said = party.said("agent.halted")[-1]["reason"]
+        assert "ZeroDivisionError in train (task.py, line 2). Correct task.py" in said
+        assert company.locked(task) == 3 * 10**16 + 2 * COLLATERAL
+        party.learner = lambda _: StandIn()
+        async with party.running() as again:
+            await until(lambda: task.call("core")[0] == Phase.COMPLETED, "the task was completed", agent, again)
+    assert not party.said("ledger.penalty.applied")

@@ -1,0 +1,61 @@
+"""Tasks whose code or data fail on this operator's machine, with the real learning child: declined, nothing bonded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.core.specification import Specification
+from tests.anvil import deploy, start_anvil
+from tests.system.company import GENESIS, REWARD, Company, until
+
+SOUND = """\
+import torch
+def build_model(config):
+    return torch.nn.Linear(4, 2)
+def load_data(config):
+    x, y = torch.zeros(200, 4), torch.arange(200) % {labels}
+    return torch.utils.data.TensorDataset(x, y), torch.utils.data.TensorDataset(x, y)
+"""
+CODE = {
+    "raising": "def build_model(config):\n    return 1 / 0\n\ndef load_data(config):\n    pass\n",
+    "missing": SOUND.format(labels=2).replace("    x, y =", "    open('/nowhere/patients.csv')\n    x, y ="),
+    "relabelled": SOUND.format(labels=5),
+    "sound": SOUND.format(labels=2),
+}
+REASONS = {
+    "raising": ("the dry run failed (task)", "ZeroDivisionError", "raising.py, line 2"),
+    "missing": ("the dry run failed (", "/nowhere/patients.csv"),
+    "relabelled": ("the dry run failed (data)", "label"),
+    "sound": ("the dry run failed (model)", "is not a model in canonical safetensors form"),
+}
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Iterator[Company]:
+    (tmp_path / "anvil").mkdir()
+    with start_anvil(tmp_path / "anvil", chain_id=31337) as anvil:
+        yield Company(anvil, deploy(anvil.url).factory, tmp_path)
+
+
+async def test_what_fails_in_the_dry_run_is_declined_and_nothing_is_bonded(company: Company) -> None:
+    requester = company.party("requester", "requester")
+    plugins = "".join(f'{name} = "{name}.py"\n' for name in CODE)
+    worker = company.party("worker", more=f"[learning.plugins]\n{plugins}")
+    worker.learner = lambda learner: learner
+    tasks, genesis = {}, b"\x80\x04pickle" + GENESIS
+    for name, code in CODE.items():
+        (worker.home.root / f"{name}.py").write_text(code)
+        tasks[name] = await company.offer(requester, Specification(name, 2), genesis=genesis)
+    balance, files = worker.balance(), worker.files("networks/", "keystore/encryption/")
+    async with worker.running() as agent:
+        for name, task in tasks.items():
+            await until(lambda where=task.address: worker.said("task.declined", task=where), f"{name} declined", agent)
+    for name, task in tasks.items():
+        reason = worker.said("task.declined", task=task.address)[0]["reason"]
+        assert all(words in reason for words in REASONS[name]), reason
+        assert company.locked(task) == REWARD
+    assert worker.balance() == balance
+    assert worker.files("networks/", "keystore/encryption/") == files
