@@ -17,7 +17,7 @@ from agents.cli.view import View, look
 from agents.control import Operation, ask, is_live
 from agents.core.intents import LeaveTask, Refund, StartTask, Withdraw
 from agents.effects.ports import Call, Receipt
-from agents.notation import money
+from agents.notation import checksum_address, money
 from bfl_events.deadlines import claims, due
 from bfl_events.schema import Address, Phase
 from bfl_events.state import TaskState
@@ -102,12 +102,12 @@ async def cancel(session: Session, named: str | None) -> None:
     _sent(session, "cancelled", task, receipt)
 
 
-async def withdraw(session: Session, named: str | None) -> None:
-    """`withdraw(me)` and, for a requester, `refund()`, wherever something is owed."""
+async def withdraw(session: Session, named: str | None, of: str | None = None) -> None:
+    """`withdraw(account)` and, for a requester, `refund()`, wherever something is owed. `of`: another's account."""
     view = await look(session)
-    me = _account(view)
-    tasks = [view.task(named)] if named is not None else [task for task in view.mine if withdrawable(task, me)]
-    owed = {task.address: withdrawable(task, me) for task in tasks}
+    owner = _account(view) if of is None else checksum_address(of)
+    tasks = [view.task(named)] if named is not None else [task for task in view.tasks if withdrawable(task, owner)]
+    owed = {task.address: withdrawable(task, owner) for task in tasks}
     if not any(owed.values()):
         session.show(
             {"withdrawn_wei": "0", "transactions": []},
@@ -116,7 +116,9 @@ async def withdraw(session: Session, named: str | None) -> None:
         return
     for task in tasks:
         session.note(f"{short(task.address)}  {money(owed[task.address])}")
-    if is_live(session.home.control_socket):
+    if of is not None:
+        _nobody_runs(session, "help everybody out by itself after the end of its own task")
+    elif is_live(session.home.control_socket):
         answer = ask(session.home.control_socket, Operation.WITHDRAW, timeout_s=120, task=named)
         session.show({"asked": True, **answer}, ["The running agent takes it out."])
         return
@@ -124,7 +126,7 @@ async def withdraw(session: Session, named: str | None) -> None:
     done: list[dict[str, Any]] = []
     async with open_hand(session) as hand:
         for task in tasks:
-            done += [entry async for entry in _take(hand, task, me)]
+            done += [entry async for entry in _take(hand, task, owner)]
     session.show(
         {"withdrawn_wei": str(sum(int(entry["amount_wei"]) for entry in done)), "transactions": done},
         [
@@ -168,21 +170,21 @@ async def join(session: Session, named: str | None, *, dry_run: bool) -> None:
     await serve(session, task.address)
 
 
-async def _take(hand: Hand, task: TaskState, me: Address) -> Any:
+async def _take(hand: Hand, task: TaskState, owner: Address) -> Any:
     owed = claims(task)
     for claim in owed.withdrawals:
-        if claim.account == me:
-            key = Withdraw(task.address, me, claim.amount).key
-            receipt = await hand.send(key, Call(task.address, "withdraw", (me,)))
+        if claim.account == owner:
+            key = Withdraw(task.address, owner, claim.amount).key
+            receipt = await hand.send(key, Call(task.address, "withdraw", (owner,)))
             yield {
                 "task": task.address,
                 "to": claim.payout,
                 "amount_wei": str(claim.amount),
                 "tx": f"0x{receipt.tx.hex()}",
             }
-    if owed.refund and task.requester == me:
+    if owed.refund and task.requester == owner:
         receipt = await hand.send(Refund(task.address, owed.refund).key, Call(task.address, "refund"))
-        yield {"task": task.address, "to": me, "amount_wei": str(owed.refund), "tx": f"0x{receipt.tx.hex()}"}
+        yield {"task": task.address, "to": owner, "amount_wei": str(owed.refund), "tx": f"0x{receipt.tx.hex()}"}
 
 
 def _account(view: View) -> Address:

@@ -73,11 +73,14 @@ def withdraw(
     task: Annotated[
         str | None, typer.Option("--task", metavar="ADDRESS", help="Default: every task that owes something.")
     ] = None,
+    of: Annotated[
+        str | None, typer.Option("--of", metavar="ADDRESS", help="Another account's, to its own payout address.")
+    ] = None,
 ) -> None:
     """Take out what is owed to this account (a worker's credit and bond, a requester's refund)."""
     from agents.cli.acts import withdraw as withdraw_all
 
-    asyncio.run(withdraw_all(ctx.obj, task))
+    asyncio.run(withdraw_all(ctx.obj, task, of))
 
 
 def _hash(text: str) -> bytes:

@@ -196,6 +196,22 @@ def test_only_the_requester_cancels(worker: Operator, anvil: Anvil, factory: str
     assert again == {"withdrawn_wei": "0", "transactions": []}
 
 
+def test_anybody_sends_what_is_owed_to_whom_it_is_owed(
+    worker: Operator, tmp_path: Path, anvil: Anvil, factory: str
+) -> None:
+    """For an account whose key is lost."""
+    task = create_task(anvil.url, factory, minWorkers=2)
+    join(task, ACCOUNTS[3])
+    task.send("cancelTask")
+    before = int(anvil.rpc("eth_getBalance", ACCOUNTS[3], "latest"), 16)
+    stranger = at_home(tmp_path / "stranger", anvil.url, KEYS[0])
+    helped = ("ledger", "withdraw", "--of", ACCOUNTS[3].lower(), "--task", task.address, "--factory", factory)
+    done = stranger.ok(*helped, "--yes")
+    assert [(one["to"], one["amount_wei"]) for one in done["transactions"]] == [(ACCOUNTS[3], str(10**18))]
+    assert int(anvil.rpc("eth_getBalance", ACCOUNTS[3], "latest"), 16) == before + 10**18
+    assert stranger.ok(*helped, "--yes")["withdrawn_wei"] == "0"
+
+
 def test_the_ledger_adds_up_and_a_penalty_is_explained(worker: Operator, anvil: Anvil, factory: str) -> None:
     """Two of three go through a round; the third misses it and pays for that."""
     task = started(anvil.url, factory, rounds=1, maxMiss=3)
