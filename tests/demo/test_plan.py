@@ -95,3 +95,18 @@ def test_an_attack_that_is_none_is_refused_with_the_names_of_those_that_are(tmp_
     assert "'shouting' is no attack" in answer.err
     assert "liar-low" in answer.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("chaos", ["kill,rp", "all", "kill;rpc", ","])
+def test_faults_that_there_are_not_are_refused_by_name(tmp_path: Path, chaos: str) -> None:
+    wish = Wish(3, 1, "digits", None, 0, ("label-flip",), 0, tmp_path / "kept", chaos)
+    with pytest.raises(Failure, match="is no list of faults") as told:
+        demonstrate(wish, Session(Home(tmp_path)))
+    assert "kill, rpc, store, reorg" in told.value.why
+    assert not (tmp_path / "kept").exists()
+
+
+def test_rounds_under_chaos_are_longer(tmp_path: Path) -> None:
+    short, long = (Plan(tmp_path, long_rounds=one).specification(()) for one in (False, True))
+    epochs = [tomllib.loads(text)["training"]["local_epochs"] for text in (short, long)]
+    assert epochs[1] == 6 * epochs[0]

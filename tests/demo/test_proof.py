@@ -101,3 +101,26 @@ def test_models_and_times_of_rounds_are_read_off_the_log() -> None:
     assert round_rows(replace(task, attempts=())) == []
     assert Picture(()).phase == "setting up"
     assert Picture((), replace(task, phase=Phase.SCORE, round=2)).phase == "round 2/2: score each other"
+
+
+def absent_in_round_2() -> Facts:
+    """Worker 1 committed nothing in round 2."""
+    second = attempt(2, 2, {0: GLOBAL[1], 2: GLOBAL[1]})
+    return facts(task=replace(state(), attempts=(state().attempts[0], second)))
+
+
+def test_under_chaos_a_worker_may_have_been_away_but_may_not_have_started_from_another_model() -> None:
+    assert broken(absent_in_round_2()) == ["every honest worker started every round from the same model"]
+    assert broken(replace(absent_in_round_2(), chaos=True)) == []
+    odd = replace(state(), attempts=(state().attempts[0], attempt(2, 2, {0: GLOBAL[1], 2: GLOBAL[0]})))
+    assert broken(facts(task=odd, chaos=True)) == ["every honest worker started every round from the same model"]
+
+
+@pytest.mark.parametrize(("changes", "claim"), [
+    ({"losses": ["0x01 lost 5 wei"]}, "an honest worker lost at most liveness fees for its own absences"),
+    ({"contradictions": ["twice"]}, "nobody submitted twice, or anything but what it had committed to"),
+    ({"fetched": True, "delivered": None}, "a fresh `models get final` brings the attested model"),
+])
+def test_chaos_adds_claims_that_can_fail(changes: Mapping[str, Any], claim: str) -> None:
+    assert broken(facts(chaos=True)) == []
+    assert broken(facts(chaos=True, **changes)) == [claim]
