@@ -79,6 +79,8 @@ class Plan:
             "collateral": str(self.collateral_wei), "allow": allowed, "min_active": 2, "workers": self.workers,
             "min_workers": self.workers, "max_workers": self.workers,
         }
+        if self.long_rounds:
+            terms["train_window"] = LONG * 120      # agents decline what they would not finish in a third of it
         text = with_values(text, "terms", terms)
         if self.task == "digits":
             # The fewer digits a worker has, the more often it looks at them: a round is as many steps for any number.

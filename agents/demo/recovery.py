@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agents.demo.supervisor import Started
 from agents.demo.telltale import KINDS, Line, seconds_of
@@ -27,6 +28,10 @@ class Recovery:
     useful_s: float | None = None
     cpu_s: float | None = None
     idle: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {"name": self.name, "at": round(self.at, 3), "resumed_s": self.resumed_s, "useful_s": self.useful_s,
+                "cpu_s": self.cpu_s, "idle": self.idle}
 
 
 def recoveries(starts: Sequence[Started], logs: Mapping[str, Sequence[Line]]) -> list[Recovery]:

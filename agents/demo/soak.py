@@ -56,7 +56,7 @@ FETCH_S: Final = 120.0
 
 @dataclass(slots=True)
 class Ground:
-    """What all tasks of a soak stand on."""
+    """What all tasks of a soak stand on. `until`: when faults end, in the event loop's seconds; set by the first."""
 
     plan: Plan
     chaos: Chaos
@@ -65,6 +65,7 @@ class Ground:
     rpc: Rpc
     theatre: Theatre
     wiring: Wiring
+    until: float = 0.0
 
 
 async def endure(plan: Plan, chaos: Chaos, display: Display) -> dict[str, Any]:
@@ -73,10 +74,9 @@ async def endure(plan: Plan, chaos: Chaos, display: Display) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         stack.callback(processes.end_strangers)
         ground = await stack.enter_async_context(_ground(plan, chaos, display))
-        loop = asyncio.get_running_loop()
-        until, lived = loop.time() + 60 * chaos.minutes, list[Lived]()
-        while not lived or loop.time() < until:
-            lived.append(await _live(ground, len(lived), until))
+        loop, lived = asyncio.get_running_loop(), list[Lived]()
+        while not lived or loop.time() < ground.until:
+            lived.append(await _live(ground, len(lived)))
         meter = GasMeter()
         await meter.update(ground.rpc)
     left = await left_over()
@@ -112,7 +112,7 @@ async def _ground(plan: Plan, chaos: Chaos, display: Display) -> AsyncIterator[G
         yield Ground(plan, chaos, display, upheaval, rpc, theatre, wiring)
 
 
-async def _live(ground: Ground, number: int, until: float) -> Lived:
+async def _live(ground: Ground, number: int) -> Lived:
     """One task from its creation to its proof."""
     plan, display = ground.plan, ground.display
     nonce = hashlib.sha256(f"soak {ground.chaos.seed} {number}".encode()).hexdigest()
@@ -131,7 +131,9 @@ async def _live(ground: Ground, number: int, until: float) -> Lived:
                     laboratory, Picture(stage.participants))
         turmoil = Turmoil(supervisor, ground.upheaval, ground.wiring, lambda: _in_round(spectator), display.say)
         supervisor.start()
-        await _watch(cast, turmoil, ground.chaos, number, until)
+        if not ground.until:
+            ground.until = asyncio.get_running_loop().time() + 60 * ground.chaos.minutes
+        await _watch(cast, turmoil, ground, number)
         await settle(cast)
         await catch_up(cast)
         return await _inspect(cast, turmoil, directory)
@@ -141,9 +143,9 @@ def _in_round(spectator: Spectator) -> bool:
     return spectator.state is not None and spectator.state.round >= 1
 
 
-async def _watch(cast: Cast, turmoil: Turmoil, chaos: Chaos, number: int, until: float) -> None:
+async def _watch(cast: Cast, turmoil: Turmoil, ground: Ground, number: int) -> None:
     """Until every agent has ended by itself. Raises Failure if one fails for good, or the task does not end."""
-    loop = asyncio.get_running_loop()
+    loop, chaos, until = asyncio.get_running_loop(), ground.chaos, ground.until
     tails = {one.name: LogTail(one.home.log) for one in cast.stage.participants}
     plan = faults(chaos, number, REQUESTER, cast.plan.worker_names)
     raging = asyncio.create_task(turmoil.rage(plan, loop.time(), until), name="turmoil")
@@ -151,6 +153,7 @@ async def _watch(cast: Cast, turmoil: Turmoil, chaos: Chaos, number: int, until:
     try:
         while not cast.supervisor.finished:
             tend(cast, tails)
+            cast.picture.doing |= dict.fromkeys(turmoil.retired, "dead for ever")
             cast.display.show(cast.picture)
             for task in (raging, following):
                 if task.done():

@@ -83,6 +83,8 @@ def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
         "recovery_s": _times([one.useful_s for one in free], [one.useful_s for one in back]),
         "resumed_s": _times([one.resumed_s for one in free], [one.resumed_s for one in back]),
         "cpu_s": percentiles(one.cpu_s for one in back),
+        "recoveries": [{"task": number, **one.document(), "troubled": _troubled(one, task.happened)}
+                       for number, task in enumerate(lived, 1) for one in task.recoveries],
         "happened": [{"task": number, **one.document()} for number, task in enumerate(lived, 1)
                      for one in task.happened],
     }

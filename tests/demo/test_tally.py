@@ -63,6 +63,7 @@ def test_recovery_times_leave_out_starts_during_which_the_chain_was_out_of_reach
     faults = told(lived(cut, elsewhere, recoveries=[*free, cut_off, died_again]))["faults"]
     assert faults["recovery_s"] == {"p50": 1.5, "p99": 1.5, "of": 3, "all": {"p50": 1.5, "p99": 9.0, "of": 4}}
     assert faults["resumed_s"] == {"p50": 1.0, "p99": 1.0, "of": 3, "all": {"p50": 1.0, "p99": 8.0, "of": 4}}
+    assert [one["troubled"] for one in faults["recoveries"]] == [False, False, False, True, False]
     assert faults["cpu_s"] == {"p50": 0.9, "p99": 0.9}
 
 
