@@ -54,6 +54,18 @@ def useful(line: Line) -> bool:
     return line["event"] in WORK or line.get("step") == "sent"
 
 
+def repeated_epochs(lines: Iterable[Line]) -> int:
+    """The most epochs that one training repeated after an interruption; 0 if none did."""
+    last: dict[tuple[object, object], int] = {}
+    most = 0
+    for line in lines:
+        if line["event"] == "train.epoch.completed" and line.get("step") == line.get("steps"):
+            training, epoch = (line["task"], line["round"]), int(line["epoch"])
+            most = max(most, last.get(training, 0) - epoch + 1)
+            last[training] = epoch
+    return most
+
+
 def percentiles(seconds: Iterable[float | None], shares: Sequence[int] = (50, 99)) -> dict[str, float | None]:
     """Nearest-rank percentiles of what is known, as `p50` and so on; None if nothing is."""
     known = sorted(value for value in seconds if value is not None)

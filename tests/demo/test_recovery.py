@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agents.demo.recovery import Recovery, percentiles, recoveries
+from agents.demo.recovery import Recovery, percentiles, recoveries, repeated_epochs
 from agents.demo.supervisor import Restarts, Service, Started, Supervisor
 from tests.demo.test_telltale import MOMENT, line
 
@@ -68,6 +68,19 @@ def test_each_agent_is_judged_by_its_own_log_alone() -> None:
     logs = {"worker-1": [resumed(3.0, due=0)], "worker-2": [resumed(1.0, due=0)]}
     found = recoveries([started("worker-1", 0), started("worker-2", 0.5)], logs)
     assert [(one.name, one.resumed_s) for one in found] == [("worker-1", 3.0), ("worker-2", 0.5)]
+
+
+def epoch(number: int, round: int = 1, step: int = 9) -> dict[str, Any]:
+    return line("train.epoch.completed", epoch=number, of=4, step=step, steps=9, task="0xT", round=round)
+
+
+@pytest.mark.parametrize(("lines", "repeated"), [
+    ([], 0), ([epoch(1), epoch(2), epoch(1, round=2), epoch(2, round=2)], 0),
+    ([epoch(1), epoch(2), epoch(3, step=4), epoch(3)], 0), ([epoch(1), epoch(2), epoch(2), epoch(3)], 1),
+    ([epoch(1), epoch(2), epoch(3), epoch(1), epoch(2)], 3),
+])
+def test_work_that_a_kill_cost_is_counted_in_epochs(lines: list[dict[str, Any]], repeated: int) -> None:
+    assert repeated_epochs(lines) == repeated
 
 
 def test_percentiles_are_values_that_were_seen() -> None:

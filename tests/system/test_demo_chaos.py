@@ -68,5 +68,6 @@ def test_recovery_times_are_told_for_every_kill_that_was_survived(soaked: Runnin
     for one in told["recoveries"]:
         if one["useful_s"] is not None and one["resumed_s"] is not None:
             assert 0 < one["cpu_s"] < one["resumed_s"]
+    assert told["epochs_repeated"] <= 1, "a kill in training costs one epoch at most"
     for name in ("recovery_s", "resumed_s"):
         assert 0 < told[name]["all"]["p50"] <= told[name]["all"]["p99"]
