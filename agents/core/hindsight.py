@@ -111,30 +111,35 @@ class _Eyes:
         return (ended - began) / (last - first)
 
     def look(self, now: Now, block: tuple[Numbered, ...]) -> Step:
-        before = self.wanted
-        self.world = fold(self.world, (record for _, record in block))
-        memory, me, worked = self._decide(now)
+        earlier, before = self.world, self.wanted
+        self.world = fold(earlier, (record for _, record in block))
+        me, memory, self.wanted, done = self._decide(self.world, now)
+        worked = tuple(work for key, work in done.items() if key not in self.wanted and key not in before)
         gone = tuple(
             Gone(intent, self._end(intent, block, memory)) for key, intent in before.items() if key not in self.wanted)
         fresh = tuple(intent for key, intent in self.wanted.items() if key not in before)
-        mine = [(line, record) for line, record in block if doer(record.event) == me.address]
-        unforeseen = tuple((line, record) for line, record in mine
-                           if not any(_explains(intent, record, me) for intent in before.values()))
+        unforeseen = tuple(
+            (line, record) for place, (line, record) in enumerate(block) if doer(record.event) == me.address
+            and not any(_explains(intent, record, me) for intent in before.values())
+            and not self._due_on_arrival(earlier, block[:place], record))
         return Step(now, block, worked, fresh, gone, unforeseen, self._newly_declined(memory, me, now))
 
-    def _decide(self, now: Now) -> tuple[Memory, Me, tuple[i.Work, ...]]:
-        """Decide until nothing more is learnt by it. The work that was wanted only meanwhile is handed out."""
-        subject, before, done = self.subject, self.wanted, dict[str, i.Work]()
-        leaving = frozenset(task for at, task in subject.wishes if at <= now.time)
-        me = replace(subject.me, leaving=leaving)
+    def _due_on_arrival(self, earlier: World, so_far: tuple[Numbered, ...], act: Record) -> bool:
+        """After a reorg an act may be mined anew in its cause's block, and with fewer confirmations than it had."""
+        now = self.now(act.time, act.block + self.subject.me.confirmations)
+        me, _, wanted, _ = self._decide(fold(earlier, (record for _, record in so_far)), now)
+        return any(_explains(intent, act, me) for intent in wanted.values())
+
+    def _decide(self, world: World, now: Now) -> tuple[Me, Memory, dict[str, i.Intent], dict[str, i.Work]]:
+        """Decide until nothing more is learnt by it: what is wanted in the end, and the work wanted on the way."""
+        subject, done = self.subject, dict[str, i.Work]()
+        me = replace(subject.me, leaving=frozenset(task for at, task in subject.wishes if at <= now.time))
         while True:
             memory = subject.recollection.memory(now.time)
-            wanted = subject.decide(self.world, memory, me, now)
+            wanted = subject.decide(world, memory, me, now)
             if not subject.recollection.learn(wanted):
-                break
+                return me, memory, {intent.key: intent for intent in wanted}, done
             done |= {intent.key: intent for intent in wanted if isinstance(intent, i.Work)}
-        self.wanted = {intent.key: intent for intent in wanted}
-        return memory, me, tuple(work for key, work in done.items() if key not in self.wanted and key not in before)
 
     def _end(self, intent: i.Intent, block: tuple[Numbered, ...], memory: Memory) -> End:
         if intent.key in memory.outcomes or any(_explains(intent, record, self.subject.me) for _, record in block):

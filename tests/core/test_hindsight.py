@@ -13,7 +13,7 @@ from agents.core.hindsight import End, Step, Subject, look_back
 from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
 from agents.core.state import Limits, Me
 from bfl_events.fold import fold
-from bfl_events.schema import ModelCommitted, Phase, PhaseChanged, Record
+from bfl_events.schema import ModelCommitted, ModelSubmitted, Phase, PhaseChanged, Record
 from bfl_events.state import TaskState
 from tests.events.logs import SEEDS, random_log
 from tests.simulation.deciders import Agent, Federation
@@ -153,6 +153,21 @@ def test_no_history_that_the_contract_allows_is_too_strange_to_look_back_on(seed
             open_keys -= {gone.intent.key for gone in look.gone}
             assert not open_keys & {intent.key for intent in look.wanted}
             open_keys |= {intent.key for intent in look.wanted}
+
+
+def test_an_act_that_a_reorg_moved_into_the_block_of_its_cause_is_explained(undisturbed: Federation) -> None:
+    """The last commitment ends Train; here the first opening stands in the same block, unconfirmed."""
+    log = list(undisturbed.chain.records)
+    place = next(n for n, record in enumerate(log) if isinstance(record.event, ModelSubmitted))
+    cause, event = log[place - 1], log[place].event
+    assert isinstance(event, ModelSubmitted)
+    log[place] = replace(log[place], block=cause.block, block_hash=cause.block_hash, log_index=cause.log_index + 1)
+    tasks = {undisturbed.task.address: undisturbed.task.state}
+    me = Me(event.worker, LoggedSeals(31337, event.worker, tasks), LIMITS, confirmations=3)
+    subject = Subject("worker", me, worker.decide, Ideal(event.worker, tasks), 0.0)
+    looks = list(look_back(list(enumerate(log[:place + 1], start=2)), subject))
+    assert isinstance(looks[-1].numbered[-1][1].event, ModelSubmitted)
+    assert not any(look.unforeseen for look in looks)
 
 
 def test_an_act_that_nothing_explains_is_named(undisturbed: Federation) -> None:
