@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Iterable
 from random import Random
 
@@ -146,6 +147,7 @@ async def test_a_restart_begins_with_the_log() -> None:
     await bench.daemon.run()
     assert bench.seen[0] == (9, 3)
     assert bench.told == []
+    assert gc.isenabled(), "it only rests while the log is folded"
 
 
 async def test_what_only_a_person_can_mend_ends_the_loop() -> None:
