@@ -17,7 +17,7 @@ from agents.cli.replay_views import LEGEND, Tally, document_of, lines_of
 from agents.cli.session import Session
 from agents.core import requester, worker
 from agents.core.hindsight import Subject, look_back
-from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
+from agents.core.past_memory import Entry, Ideal, Journalled, LoggedSeals, Nothing, PastMemory
 from agents.core.state import LEAVE, Limits, Me
 from bfl_events.archive import Archive, open_archive
 from bfl_events.compare import task_of
@@ -65,7 +65,7 @@ def replay_decisions(session: Session, question: Question) -> None:
     end = None
     if until is None and numbered:
         newest = numbered[-1][1].time
-        end = (max(newest, int(subject.recollection.newest())), archive.header.end.number)
+        end = (max(newest, int(subject.memory.newest())), archive.header.end.number)
     session.note(LEGEND)
     tally, line = Tally(), 0
     for step in look_back(shown, subject, end):
@@ -88,8 +88,8 @@ def _subject(session: Session, question: Question, archive: Archive, ends: Mappi
         if question.memory == "journal":
             raise usage("Another account's journal is not here.", "Only a home has one, and --as goes without.",
                         "Use --memory ideal, or --home without --as.")
-        recollection = _without_journal(question.memory or "ideal", me.address, ends)
-        return Subject(role, me, _DECIDE[_role(role)], recollection, 0.0 if development else None)
+        memory = _without_journal(question.memory or "ideal", me.address, ends)
+        return Subject(role, me, _DECIDE[_role(role)], memory, 0.0 if development else None)
     settings = session.settings
     from agents.identity import choose
     from agents.policy import limits_of
@@ -97,9 +97,9 @@ def _subject(session: Session, question: Question, archive: Archive, ends: Mappi
     address = choose(settings.home, settings.account.address).address
     me = Me(address, LoggedSeals(archive.header.chain_id, address, ends), limits_of(settings.policy),
             settings.chain.confirmations, settings.store.retain_rounds, question.task)
-    recollection, wishes = _home_memory(settings, question, archive, address, ends)
+    memory, wishes = _home_memory(settings, question, archive, address, ends)
     block_s = 0.0 if settings.profile == "development" else None
-    return Subject(settings.role, me, _DECIDE[settings.role], recollection, block_s, wishes)
+    return Subject(settings.role, me, _DECIDE[settings.role], memory, block_s, wishes)
 
 
 _DECIDE = {"worker": worker.decide, "requester": requester.decide}
@@ -113,7 +113,7 @@ def _role(role: str) -> str:
 
 def _home_memory(
     settings: Settings, question: Question, archive: Archive, address: Address, ends: Mapping[Address, TaskState]
-) -> tuple[Recollection, Sequence[tuple[float, Address]]]:
+) -> tuple[PastMemory, Sequence[tuple[float, Address]]]:
     """The journal if there is one, else as asked; and the operator's wishes to leave, which the journal keeps."""
     from agents.effects.diary import entries
 
@@ -131,5 +131,5 @@ def _home_memory(
     return _without_journal(question.memory, address, ends), wishes
 
 
-def _without_journal(memory: str, address: Address, ends: Mapping[Address, TaskState]) -> Recollection:
+def _without_journal(memory: str, address: Address, ends: Mapping[Address, TaskState]) -> PastMemory:
     return Nothing() if memory == "none" else Ideal(address, ends)

@@ -1,7 +1,7 @@
 """A recorded history gone through again: what an agent would have decided at each block, and what came of it.
 
 An agent looks when a block has come, and again and again as time passes; here it looks after each block that holds
-events, and once more shortly before the next one. Pure; what it remembered is a `Recollection`'s business.
+events, and once more shortly before the next one. Pure; what it remembered is a `PastMemory`'s business.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import groupby
 
 from agents.core import intents as i
 from agents.core.admission import decline, joinable
-from agents.core.recollection import Recollection
+from agents.core.past_memory import PastMemory
 from agents.core.reduce import fold
 from agents.core.state import Me, Memory, Now, World
 from bfl_events import schema as ev
@@ -67,7 +67,7 @@ class Subject:
     role: str
     me: Me
     decide: Decide
-    recollection: Recollection
+    memory: PastMemory
     block_s: float | None = None
     wishes: Sequence[tuple[float, Address]] = ()
 
@@ -135,9 +135,9 @@ class _Eyes:
         subject, done = self.subject, dict[str, i.Work]()
         me = replace(subject.me, leaving=frozenset(task for at, task in subject.wishes if at <= now.time))
         while True:
-            memory = subject.recollection.memory(now.time)
+            memory = subject.memory.at(now.time)
             wanted = subject.decide(world, memory, me, now)
-            if not subject.recollection.learn(wanted):
+            if not subject.memory.learn(wanted):
                 return me, memory, {intent.key: intent for intent in wanted}, done
             done |= {intent.key: intent for intent in wanted if isinstance(intent, i.Work)}
 

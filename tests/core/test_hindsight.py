@@ -10,7 +10,7 @@ import pytest
 
 from agents.core import intents as i, requester, worker
 from agents.core.hindsight import End, Step, Subject, look_back
-from agents.core.recollection import Entry, Ideal, Journalled, LoggedSeals, Nothing, Recollection
+from agents.core.past_memory import Entry, Ideal, Journalled, LoggedSeals, Nothing, PastMemory
 from agents.core.state import Limits, Me
 from bfl_events.fold import fold
 from bfl_events.schema import ModelCommitted, ModelSubmitted, Phase, PhaseChanged, Record
@@ -24,7 +24,7 @@ OWN = (i.JoinTask, i.CommitModel, i.OpenModel, i.CommitScores, i.SubmitScore, i.
 
 
 def steps(
-    records: Sequence[Record], who: str, memory: Recollection | None = None, limits: Limits = LIMITS, **more: Any
+    records: Sequence[Record], who: str, memory: PastMemory | None = None, limits: Limits = LIMITS, **more: Any
 ) -> list[Step]:
     state = fold(records)
     tasks: Mapping[str, TaskState] = {state.address: state}

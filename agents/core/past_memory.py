@@ -22,10 +22,10 @@ from bfl_events.scoring import pack_row
 from bfl_events.state import Attempt, TaskState
 
 
-class Recollection(Protocol):
+class PastMemory(Protocol):
     """Asked in the order of time."""
 
-    def memory(self, time: float) -> Memory: ...
+    def at(self, time: float) -> Memory: ...
 
     def learn(self, wanted: Iterable[i.Intent]) -> bool:
         """Told what is wanted; whether the memory is another one now, so that it is to be decided again."""
@@ -39,7 +39,7 @@ class Recollection(Protocol):
 class Nothing:
     """An agent that has just lost everything, at every moment."""
 
-    def memory(self, time: float) -> Memory:
+    def at(self, time: float) -> Memory:
         return Memory()
 
     def learn(self, wanted: Iterable[i.Intent]) -> bool:
@@ -71,7 +71,7 @@ class Journalled:
         self._models: set[bytes] = set()
         self._clears: dict[str, i.ClearRound] = {}
 
-    def memory(self, time: float) -> Memory:
+    def at(self, time: float) -> Memory:
         while self._coming and int(self._coming[-1].at) <= time:
             entry = self._coming.pop()
             self._outcomes.pop(entry.key, None)
@@ -106,7 +106,7 @@ class Ideal:
         self._outcomes: dict[str, i.Outcome] = {}
         self._models: set[bytes] = set()
 
-    def memory(self, time: float) -> Memory:
+    def at(self, time: float) -> Memory:
         return Memory(self._outcomes, self._models)
 
     def newest(self) -> float:
