@@ -115,26 +115,34 @@ async def test_a_chain_that_is_away_at_the_start_and_later_is_waited_for(company
     task.send("cancelTask", sender=requester.address)
 
 
-async def test_a_store_that_is_away_is_waited_for_and_so_is_an_empty_purse(company: Company) -> None:
+async def test_a_store_that_is_away_at_the_start_and_later_is_waited_for_and_so_is_an_empty_purse(
+    company: Company,
+) -> None:
     double = KuboDouble()
     await double.start()
     await double.stop()                            # nobody listens there now, and later this node does
-    requester = company.party("requester-of-poor", "requester")
-    task = await company.offer(requester)
-    party = configured(company.party("poor", wei=0), f"local:{company.store}", double.url)
-    async with party.running() as agent:
-        await until(lambda: party.said("store.unreachable"), "it missed the store", agent)
-        assert double.url in party.said("store.unreachable")[0]["reason"]
+    task = await company.offer(company.party("requester-of-poor", "requester"))
+    rich, poor = (configured(company.party(name, wei=wei), f"local:{company.store}", double.url)
+                  for name, wei in (("rich", 10**18), ("poor", 0)))
+    async with rich.running() as first, poor.running() as second:
+        agents = (first, second)
+        await until(lambda: poor.said("store.unreachable"), "it missed the store", *agents)
+        assert double.url in poor.said("store.unreachable")[0]["reason"]
         double.blobs = {to_text(cid_of_bytes(content)): content for content in (DIGITS.encode(), GENESIS)}
         await double.start()
-        await until(lambda: party.said("store.recovered"), "the store was back", agent)
-        await until(lambda: party.said("intent.retried", intent="JoinTask"), "it could not pay", agent)
-        assert "send it" in party.said("intent.retried", intent="JoinTask")[0]["error"]
-        assert task.call("indexPlus1", party.address) == 0
-        company.anvil.rpc("anvil_setBalance", party.address, hex(10**18))
-        await until(lambda: task.call("indexPlus1", party.address), "it joined once it could pay", agent)
+        await until(lambda: poor.said("store.recovered"), "the store was back", *agents)
+        await until(lambda: poor.said("intent.retried", intent="JoinTask"), "it could not pay", *agents)
+        assert "send it" in poor.said("intent.retried", intent="JoinTask")[0]["error"]
+        await until(lambda: task.call("indexPlus1", rich.address), "the other joined", *agents)
+        assert task.call("indexPlus1", poor.address) == 0
+        await double.stop()
+        company.anvil.rpc("anvil_setBalance", poor.address, hex(10**18))
+        await until(lambda: len(poor.said("store.unreachable")) > 1, "the store was missed again", *agents)
+        assert task.call("core")[0] == Phase.OPEN
+        await double.start()
+        await until(lambda: task.call("core")[0] == Phase.COMPLETED, "the task was completed", *agents)
     await double.stop()
-    task.send("cancelTask", sender=requester.address)
+    assert not poor.said("ledger.penalty.applied")
 
 
 class Broken(StandIn):
