@@ -64,9 +64,15 @@ def _rejected(error: Any) -> Failure:
 
 
 def _transient(error: Any) -> Failure:
-    return Failure(
-        "The chain could not be used.", f"{error}.", "Repeat the command; it sends nothing twice.", Exit.NO_RPC
-    )
+    match error.part:
+        case "disk":
+            return Failure("The disk could not be used.", f"{error}.", "Make room, then repeat the command; it sends "
+                           "nothing twice.", Exit.CONFIGURATION)
+        case "store":
+            return _store(error)
+        case _:
+            return Failure("The chain could not be used.", f"{error}.", "Repeat the command; it sends nothing twice.",
+                           Exit.NO_RPC)
 
 
 def _unavailable(error: Any) -> Failure:
