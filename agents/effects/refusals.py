@@ -36,7 +36,8 @@ _WORDS = (
     (Refusal.NEVER, (
         "intrinsic gas", "exceeds block gas limit", "exceeds the block", "gas limit too high", "transaction gas limit",
         "exceeds max transaction gas", "oversized data", "max initcode size", "invalid sender", "invalid signature",
-        "invalid chain id", "exceeds the configured cap", "tip above fee cap", "transaction type not supported",
+        "invalid chain id", "exceeds the configured cap", "tip above fee cap", "max priority fee per gas higher",
+        "transaction type not supported",
     )),
 )
 

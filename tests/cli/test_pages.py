@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,14 @@ def commands(page: Path) -> Iterator[list[str]]:
 EVERY_COMMAND = [(page, words) for page in PAGES for words in commands(page)]
 
 
+@cache
+def tree(program: typer.Typer) -> Any:
+    return get_command(program)
+
+
 def understood(program: typer.Typer, words: list[str]) -> None:
     """Parse a command line as the program would, without running it. Raises TyperException."""
-    command: Any = get_command(program)
+    command: Any = tree(program)
     context: Any = None
     arguments = words
     while True:

@@ -51,6 +51,7 @@ def test_refusals_are_understood_in_the_words_of_several_nodes() -> None:
         "Insufficient funds for gas * price + value": Refusal.FUNDS,
         "Upfront cost exceeds account balance": Refusal.FUNDS,
         "intrinsic gas too low": Refusal.NEVER, "exceeds block gas limit": Refusal.NEVER,
+        "max priority fee per gas higher than max fee per gas": Refusal.NEVER,
         "txpool is full": Refusal.LATER, "internal error": Refusal.LATER,
     }
     assert {message: meaning(message) for message in said} == said
