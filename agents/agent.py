@@ -104,11 +104,13 @@ class Agent:
     def __init__(self, charge: Charge, outside: Outside, workshop: Workshop) -> None:
         self._charge, self._outside = charge, outside
         outside.journal.forget_refusals(OPERATORS_MATTERS)
+        workshop.scratch.sweep()
         hands = Hands(
             chain=outside.chain, exchange=outside.exchange, files=outside.files, seals=outside.seals,
             joining=Joining(charge.payout, outside.newest_key, self._proof), workshop=workshop, learner=outside.learner,
             terms=self._terms, known_task=outside.known_task, genesis=lambda task: self.task(task).params.model_hash,
             deadline_gas=self._deadline_gas, refuse_dry_run=self._refuse_dry_run, progress=outside.narrator.progress,
+            journal=outside.journal,
         )
         self.perform, self.chain = hands.perform, outside.chain
         self.address, self.role = charge.address, charge.role

@@ -428,4 +428,7 @@ class RowReady:
     seconds: float = 0.0
 
 
+SEALED = "sealed:"      # before a publishing intent's key: the envelope that is about to be put into the store
+
+
 Outcome = Done | Refused | TermsReady | ModelReady | Published | RowReady

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from agents.core.intents import Intent, ModelReady, Outcome, RowReady, TermsReady
+from agents.core.intents import SEALED, Intent, ModelReady, Outcome, Published, RowReady, TermsReady
 from agents.core.specification import Specification, from_document
 from bfl_events.fold import Created
 from bfl_events.schema import Address, Word
@@ -108,6 +108,15 @@ class Memory:
     def forgot(self, task: Address, attempt: int, commitment: bytes) -> bool:
         """Whether this own commitment is from a time that the journal does not know (agents.core.losses)."""
         return forgot_key(task, attempt, commitment) in self.outcomes
+
+    def envelopes(self, task: Address, round: int) -> frozenset[bytes]:
+        """CIDs of everything this agent put into the store for a round, or was about to put when it was killed."""
+        found = set()
+        for key, outcome in self.outcomes.items():
+            match key.removeprefix(SEALED).split(":"):
+                case ["publish", of, when, *_] | ["copy", of, _, when, *_] if (of, when) == (task, str(round)):
+                    found |= {outcome.cid} if isinstance(outcome, Published) else set()
+        return frozenset(found)
 
     def rows_under(self, prefix: str) -> Iterator[tuple[str, RowReady]]:
         for key, outcome in self.outcomes.items():

@@ -329,11 +329,11 @@ def _clear(task: TaskState, memory: Memory, me: Me, index: int) -> Iterator[Inte
         if isinstance(memory.outcomes.get(ClearRound(task.address, round, (), ()).key), Done):
             continue
         attempts = [attempt for attempt in task.attempts if attempt.round == round]
-        own = tuple(a.opened[index].cid for a in attempts if index in a.opened)
+        own = {a.opened[index].cid for a in attempts if index in a.opened} | memory.envelopes(task.address, round)
         models = {opened.model_hash for a in attempts for opened in a.opened.values()}
         base = start_of(task, memory, round)
         keep = {task.params.model_hash, start_of(task, memory, task.round)}
         if base is not None:
             models.add(base)
-        yield ClearRound(task.address, round, tuple(sorted(models - keep)), own)
+        yield ClearRound(task.address, round, tuple(sorted(models - keep)), tuple(sorted(own)))
         return

@@ -9,9 +9,9 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from agents.core import intents as i
 from agents.core.specification import MAX_SPECIFICATION_BYTES, BadSpecification, Specification, parse
@@ -19,8 +19,10 @@ from agents.crypto.allowlist import merkle_root
 from agents.crypto.envelope import EnvelopeError
 from agents.effects.calls import Joining, call_for
 from agents.effects.exchange import Exchange
+from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Chain, Fatal, Learner, LearnerFailed, Progress, Rejected, Transient
+from agents.effects.scratch import Scratch
 from agents.effects.seals import AccountSeals, raw_address
 from bfl_events.boundaries import Boundary, passing
 from bfl_events.rules import AUDIT_LANE, pack_row
@@ -37,13 +39,18 @@ class Workshop:
     checkpoints: Path
     max_model_bytes: int
 
+    @property
+    def scratch(self) -> Scratch:
+        """For models that the learning child is making."""
+        return Scratch(self.checkpoints)
+
 
 @dataclass(frozen=True, slots=True)
 class Hands:
     """All effects of one agent. `learner(task, specification)` gives the child that is set up for a task.
 
     `terms(task)` is the task's journalled specification; `refuse_dry_run(task, description, trial)` names what the
-    operator's policy objects to after a trial, or None.
+    operator's policy objects to after a trial, or None. `journal` is only asked for, and told of, envelopes under way.
     """
 
     chain: Chain
@@ -59,6 +66,7 @@ class Hands:
     deadline_gas: Callable[[Address], int]
     refuse_dry_run: Callable[[Address, Mapping[str, Any], Mapping[str, Any]], str | None]
     progress: Callable[[i.Intent, Mapping[str, Any]], None]
+    journal: Journal
 
     async def perform(self, intent: i.Intent) -> i.Outcome | None:
         """Do it. Returns work's outcome; None for a transaction that is mined. Raises Transient, Rejected, Fatal."""
@@ -87,11 +95,13 @@ class Hands:
                 return await self._score(intent)
             case i.FetchModel():
                 return await self.exchange.fetch(intent, self._model_bytes(intent.task))
-            case i.PublishModel(task, round, attempt, model_hash, recipients):
-                return await self.exchange.publish(task, round, attempt, 0, model_hash, recipients)
-            case i.PublishCopy(task, round, kind, model_hash, recipients):
+            case i.PublishModel():
+                published = await self._publish(intent, intent.attempt, 0)
+                await self.exchange.confirm(published)
+                return published
+            case i.PublishCopy():
                 try:
-                    return await self.exchange.publish(task, round, 0, kind, model_hash, recipients)
+                    return await self._publish(intent, 0, intent.kind)
                 except EnvelopeError as error:
                     return i.Refused(str(error))
             case i.DeliverFinal(task, model_hash):
@@ -153,27 +163,29 @@ class Hands:
     # ---- learning ---------------------------------------------------------------------------------------------------
 
     async def _train(self, intent: i.TrainModel) -> i.ModelReady:
-        out = self._scratch()
         name = hashlib.sha256(intent.key.encode()).hexdigest()[:16]
         checkpoints = self.workshop.checkpoints / name
         checkpoints.mkdir(parents=True, exist_ok=True)
-        answer = await self._learner(intent.task).request(
-            "train",
-            {"base": self._file(intent.base_hash), "out": str(out), "checkpoint_dir": str(checkpoints),
-             "seed": training_seed(intent.task, intent.round, self.seals.account)},
-            self._progress(intent),
-        )
-        model = self._adopt(out, answer)
+        with self.workshop.scratch.folder() as folder:
+            out = folder / "model"
+            answer = await self._learner(intent.task).request(
+                "train",
+                {"base": self._file(intent.base_hash), "out": str(out), "checkpoint_dir": str(checkpoints),
+                 "seed": training_seed(intent.task, intent.round, self.seals.account)},
+                self._progress(intent),
+            )
+            model = self._adopt(out, answer)
         with passing(Boundary.CHECKPOINTS_DROP):
             shutil.rmtree(checkpoints, ignore_errors=True)
         return i.ModelReady(model, float(answer["seconds"]))
 
     async def _aggregate(self, intent: i.AggregateModels) -> i.ModelReady:
-        out = self._scratch()
         models = [{"index": index, "path": self._file(digest)} for index, digest in intent.models]
-        fields = {"base": self._file(intent.base_hash), "models": models, "out": str(out)}
-        answer = await self._learner(intent.task).request("aggregate", fields, self._progress(intent))
-        return i.ModelReady(self._adopt(out, answer))
+        with self.workshop.scratch.folder() as folder:
+            out = folder / "model"
+            fields = {"base": self._file(intent.base_hash), "models": models, "out": str(out)}
+            answer = await self._learner(intent.task).request("aggregate", fields, self._progress(intent))
+            return i.ModelReady(self._adopt(out, answer))
 
     async def _score(self, intent: i.ScoreModels) -> i.RowReady:
         beta = None if intent.audit_beta is None else f"{intent.audit_beta / 1000:.3f}"
@@ -195,6 +207,17 @@ class Hands:
             lanes[AUDIT_LANE] = 0
         reasons = tuple((int(v["index"]), str(v["reason"])) for v in answer["verdicts"] if v.get("reason"))
         return i.RowReady(pack_row(lanes), reasons, float(answer.get("seconds", 0.0)))
+
+    async def _publish(self, intent: i.PublishModel | i.PublishCopy, attempt: int, kind: int) -> i.Published:
+        """The envelope that an earlier life had sealed for this intent if the store has it, else a new one."""
+        begun = i.SEALED + intent.key
+        sealed = self.journal.outcomes().get(begun)
+        if isinstance(sealed, i.Published) and await self.exchange.published(sealed):
+            return sealed
+        return await self.exchange.publish(
+            intent.task, intent.round, attempt, kind, intent.model_hash, intent.recipients,
+            partial(self.journal.record, begun),
+        )
 
     def _deliver(self, task: Address, model_hash: bytes) -> i.Done:
         self.workshop.results.mkdir(parents=True, exist_ok=True)
@@ -227,10 +250,6 @@ class Hands:
         model_hash = bytes.fromhex(answer["hash"])
         self.files.adopt(out, model_hash)
         return model_hash
-
-    def _scratch(self) -> Path:
-        self.workshop.checkpoints.mkdir(parents=True, exist_ok=True)
-        return self.workshop.checkpoints / uuid4().hex
 
     def _file(self, model_hash: bytes) -> str:
         return str(self.files.path(model_hash))

@@ -55,12 +55,19 @@ async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scrat
 
 
 def _envelopes(journal: Journal) -> list[tuple[str, Published]]:
-    """What was published in rounds that are not cleared."""
+    """What was published in rounds that are not cleared, by the key of the intent that did it."""
     outcomes = journal.outcomes()
-    cleared = {tuple(key.split(":")[1:3]) for key, one in outcomes.items()
-               if key.startswith("clear:") and isinstance(one, Done)}
-    return [(key, one) for key, one in outcomes.items()
-            if isinstance(one, Published) and tuple(key.split(":")[1:3]) not in cleared]
+    return [(key, one) for key, one in outcomes.items() if isinstance(one, Published)
+            and (place := _place(key)) is not None and not isinstance(outcomes.get(":".join(("clear", *place))), Done)]
+
+
+def _place(key: str) -> tuple[str, str] | None:
+    """(task, round) of a publishing intent's key; None for a note of what was only about to be published."""
+    match key.split(":"):
+        case ["publish", task, round, *_] | ["copy", task, _, round, *_]:
+            return task, round
+        case _:
+            return None
 
 
 def _public(journal: Journal, files: ModelFiles, scratch: Path) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from agents.learning.trials import sweep_trials
 from bfl_events.boundaries import arm
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def main() -> int:
     """Serves until stdin ends; returns the exit status (0, or 1 after an error of its own)."""
     die_with_parent()
     arm(os.environ)
+    sweep_trials()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the agent decides what ends
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())

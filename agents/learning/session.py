@@ -4,7 +4,6 @@ not before."""
 
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -18,6 +17,7 @@ from agents.learning.exact import ExactThread
 from agents.learning.failure import Failure
 from agents.learning.layout import read_layout
 from agents.learning.settings import Settings
+from agents.learning.trials import trial_folder
 from agents.learning.validity import Candidate, judge
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Session:
         return {"index": candidate.index, **found.numbers, "score": found.score, "reason": None}
 
     def _audit_points(self, genesis: Path, base: Path, beta: float) -> int:
-        with tempfile.TemporaryDirectory(prefix="bfl-audit-") as directory:
+        with trial_folder() as directory:
             path = Path(directory) / "audit.safetensors"
             self._exact.run(partial(write_audit_model, genesis, base, beta, path))
             return self._bench.assess(path, self._bench.scoring_samples).score
@@ -214,7 +214,7 @@ class Session:
         started = time.monotonic()
         base = _path(request, "base")
         before = self._bench.assess(base, self._bench.scoring_samples)
-        with tempfile.TemporaryDirectory(prefix="bfl-dry-run-") as directory:
+        with trial_folder() as directory:
             out = Path(directory) / "step.safetensors"
             self._bench.train_one_step(Run(base, out, int(request.get("seed", 0))))
             warm = time.monotonic()  # the first step also paid for starting up

@@ -37,7 +37,7 @@ _ADD: Final = {
     "inline": "false",
     "wrap-with-directory": "false",
     "progress": "false",
-    "pin": "true",
+    "pin": "false",
 }
 
 
@@ -58,6 +58,7 @@ class KuboStore:
         self._client: aioipfs.AsyncIPFS | None = None
 
     async def put(self, path: Path) -> bytes:
+        """The blob, my mark, then the node's pin: what a crash leaves without a mark, the garbage collector takes."""
         doing = f"adding {path}"
         with path.open("rb") as file:
             async with self._asking(doing, StoreUnavailable) as client:
@@ -72,6 +73,7 @@ class KuboStore:
                 if stored != to_text(cid):
                     raise BlobCorrupt(f"{doing}: Kubo stored {stored}, the content is {to_text(cid)}")
                 await self._set_mark(client, to_text(cid))
+                await self._add_pin(client, to_text(cid))
         return cid
 
     async def get(self, cid: bytes, out: Path, *, max_bytes: int) -> int:
@@ -90,11 +92,7 @@ class KuboStore:
     async def pin(self, cid: bytes) -> None:
         name = to_text(cid)
         async with self._asking(f"pinning {name}", BlobMissing) as client:
-            # not client.pin.add: it takes a proxy's empty 502 for a pin that Kubo gave up
-            with passing(Boundary.KUBO_PIN):
-                async with self._post(client, "pin/add", [("arg", name)], f"pinning {name}") as reply:
-                    if not await reply.read():
-                        raise BlobMissing(f"pinning {name}: Kubo gave up on it")
+            await self._add_pin(client, name)
             await self._set_mark(client, name)
 
     async def unpin(self, cid: bytes) -> None:
@@ -184,6 +182,13 @@ class KuboStore:
 
     def _mark(self, name: str) -> str:
         return f"{_MARKS}/{self._owner}/{name}"
+
+    async def _add_pin(self, client: aioipfs.AsyncIPFS, name: str) -> None:
+        # not client.pin.add: it takes a proxy's empty 502 for a pin that Kubo gave up
+        with passing(Boundary.KUBO_PIN):
+            async with self._post(client, "pin/add", [("arg", name)], f"pinning {name}") as reply:
+                if not await reply.read():
+                    raise BlobMissing(f"pinning {name}: Kubo gave up on it")
 
     async def _set_mark(self, client: aioipfs.AsyncIPFS, name: str) -> None:
         # not client.files.cp: it takes a proxy's empty 502 for success

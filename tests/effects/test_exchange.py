@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -11,11 +13,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from agents.core.intents import FetchModel, ModelReady, Refused
+from agents.core.intents import FetchModel, ModelReady, Published, Refused
 from agents.crypto.keys import generate_encryption_key, key_id, public_der
+from agents.effects import exchange as exchange_module
 from agents.effects.exchange import Exchange
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
+from agents.storage.cid import to_text
 from agents.storage.local import LocalStore
 from agents.storage.store import StoreUnavailable
 
@@ -60,7 +64,7 @@ def readers(*sites: Site) -> tuple[tuple[str, bytes], ...]:
 
 async def announced(sender: Site, *to: Site) -> FetchModel:
     """What the chain says of a published model."""
-    published = await sender.exchange.publish(TASK, 1, 1, 0, DIGEST, readers(*to))
+    published = await sender.exchange.publish(TASK, 1, 1, 0, DIGEST, readers(*to), lambda _: None)
     return FetchModel(TASK, 1, 1, sender.owner, DIGEST, published.cid, published.size)
 
 
@@ -92,6 +96,55 @@ async def test_what_the_chain_does_not_say_is_refused(sites: list[Site], lie: di
     assert says in outcome.reason
     assert sites[1].files.held() == frozenset()
     assert list(sites[1].work.iterdir()) == []
+
+
+async def test_a_fetch_that_is_cancelled_leaves_nothing_behind_even_late(
+    sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = await announced(sites[0], *sites)
+    opening, cancelled, ended = threading.Event(), threading.Event(), threading.Event()
+    really = exchange_module.open_envelope
+
+    def slowly(*arguments: object, **limits: object) -> None:
+        opening.set()
+        cancelled.wait(10)
+        try:
+            really(*arguments, **limits)  # type: ignore[arg-type]
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(exchange_module, "open_envelope", slowly)
+    fetching = asyncio.create_task(sites[1].exchange.fetch(wanted, len(MODEL)))
+    await asyncio.to_thread(opening.wait, 10)
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    cancelled.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert list(sites[1].work.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_dropped_at_the_next_start(sites: list[Site]) -> None:
+    folder = sites[0].work / "scratch-of-an-earlier-life"
+    folder.mkdir()
+    (folder / "envelope").write_bytes(MODEL)
+    (sites[0].work / "specification").write_bytes(MODEL)
+    Exchange(sites[0].store, sites[0].files, dict, sites[0].work, chain_id=CHAIN, account=sites[0].owner)
+    assert list(sites[0].work.iterdir()) == []
+
+
+async def test_an_envelope_is_remembered_before_the_store_has_it_and_found_there_afterwards(sites: list[Site]) -> None:
+    seen: list[tuple[Published, bool]] = []
+    site = sites[0]
+
+    def remember(sealed: Published) -> None:
+        seen.append((sealed, bool(list((site.work.parents[1] / "blobs").rglob(to_text(sealed.cid))))))
+
+    published = await site.exchange.publish(TASK, 1, 1, 0, DIGEST, readers(*sites), remember)
+    assert seen == [(published, False)]
+    assert await site.exchange.published(published)
+    await site.store.unpin(published.cid)
+    assert not await site.exchange.published(published)
 
 
 async def test_whoever_is_no_reader_is_told_so(sites: list[Site]) -> None:

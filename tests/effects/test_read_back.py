@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from agents.core.intents import Published
+from agents.core.intents import PublishCopy, Published, PublishModel
 from agents.crypto.keys import public_der
 from agents.effects.exchange import Exchange
+from agents.effects.hands import Hands
+from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
 from agents.storage import open_source, open_store
@@ -44,16 +46,24 @@ class Site:
         self.exchange = Exchange(
             self.store, files, dict, self.work, chain_id=CHAIN, account=OWNER, routes=[self.route]
         )
+        self.journal = Journal(self.folder / "journal.sqlite")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.journal.close()
         await self.store.close()
         await self.route.close()
         await self.own.stop()
         await self.other.stop()
 
     async def publish(self, kind: int = 0, attempt: int = 1) -> Published:
-        return await self.exchange.publish(TASK, 1, attempt, kind, DIGEST, READERS)
+        """As the agent's hands do it; of everything else that they can do, nothing is needed here."""
+        needed = {"exchange": self.exchange, "journal": self.journal}
+        hands = Hands(**{one.name: needed.get(one.name) for one in fields(Hands)})
+        work = PublishCopy(TASK, 1, kind, DIGEST, READERS) if kind else PublishModel(TASK, 1, attempt, DIGEST, READERS)
+        published = await hands.perform(work)
+        assert isinstance(published, Published)
+        return published
 
     def added(self) -> int:
         return sum(1 for endpoint, _ in self.own.requests if endpoint == "add")

@@ -74,6 +74,10 @@ class StoreClient:
         if not owners:
             self._store.blobs.pop(cid, None)
 
+    async def has(self, cid: bytes) -> bool:
+        await self._reach()
+        return cid in self._store.blobs and cid not in self._store.hidden
+
     async def _reach(self) -> None:
         if not await self._wires.out(self._store.slow_s) or self._store.down:
             raise StoreUnavailable("the store does not answer")

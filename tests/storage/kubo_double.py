@@ -18,7 +18,7 @@ _DEFAULTS_OF_CIDV1: Final = {
     "raw-leaves": "true",
     "chunker": "size-262144",
     "max-file-links": "174",
-    "pin": "true",
+    "pin": "false",
 }
 _NOT_PINNED: Final = "not pinned or pinned indirectly"
 
@@ -118,7 +118,6 @@ class KuboDouble:
             blob += b"?"
         name = to_text(cid_of_bytes(blob))
         self.blobs[name] = blob
-        self.pins.add(name)
         return web.json_response({"Name": name, "Hash": name, "Size": str(len(blob))})
 
     async def _cat(self, request: web.Request) -> web.StreamResponse:

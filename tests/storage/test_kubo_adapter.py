@@ -148,6 +148,20 @@ async def test_a_pin_set_by_the_operator_is_left_alone(double: KuboDouble, store
     assert double.pins == {to_text(CID)}
 
 
+async def test_a_put_cut_short_leaves_nothing_that_the_garbage_collector_would_spare(
+    double: KuboDouble, store: BlobStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "_set_mark", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await store.put(source)
+    assert double.blobs
+    double.collect_garbage()
+    assert not double.blobs
+
+
 async def test_an_unpin_cut_short_is_completed_by_the_next(double: KuboDouble, store: BlobStore, source: Path) -> None:
     await store.put(source)
     double.pins.clear()  # the pin went, then the agent was killed
