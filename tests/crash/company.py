@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ class Member:
     environment: dict[str, str] = field(default_factory=dict)
     fired: list[str] = field(default_factory=list)
     lives: int = 0
+    stays_down: int = 0
     pid: int | None = None
     code: int | None = None
     began: float = 0.0
@@ -66,16 +67,20 @@ class Company:
         with self._nursery:
             self._nursery.wait(20)
 
-    def start(self, name: str, armed: Sequence[str] = (), **environment: str) -> None:
-        member = self.members[name] = Member(name, list(armed), environment)
+    def start(self, name: str, armed: Sequence[str] = (), environment: Mapping[str, str] | None = None, *,
+              stays_down: int = 0) -> None:
+        """`stays_down`: the exit code after which it is not started again."""
+        member = self.members[name] = Member(name, list(armed), dict(environment or {}), stays_down=stays_down)
         self._spawn(member)
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = LONGEST_S) -> None:
-        """Tend everybody until it holds."""
+    def until(self, condition: Callable[[], object], what: str, seconds: float = LONGEST_S,
+              weather: Callable[[], None] = lambda: None) -> None:
+        """Tend everybody, and the weather, until it holds."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"never {what}:\n{self.told()}"
             self.tend()
+            weather()
 
     def all_done(self) -> bool:
         return all(member.code == 0 for member in self.members.values())
@@ -93,6 +98,12 @@ class Company:
         for line in lines:
             self._hear(json.loads(line))
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        pid = self.members[name].pid
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def told(self) -> str:
         """The last words of everybody who still runs."""
         return "\n".join(f"--- {m.name} (life {m.lives}, code {m.code}, armed {m.armed}, last {m.fired[-3:]}):\n"
@@ -108,7 +119,7 @@ class Company:
             return
         member.pid, member.code = None, message["status"]
         self._count(member)
-        if member.code == 0:
+        if member.code == member.stays_down:
             return
         assert member.code == -signal.SIGKILL, f"{member.name} ended with {member.code}:\n{self.told()}"
         self._spawn(member)

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from bfl_events.decode import table
-from bfl_events.schema import WorkerJoined
+from bfl_events.boundaries import Boundary
+from bfl_events.schema import TaskStarted, WorkerJoined
 from tests.crash.company import Company
+from tests.crash.events import count, topic
 from tests.crash.stage import REQUESTER, WORKERS, Stage
 
 Arms = Mapping[str, Sequence[str]]
+DECLINED = 23
+_WORKER_JOINED, _TASK_STARTED = topic(WorkerJoined), topic(TaskStarted)
 
 
-def play(stage: Stage, company: Company, arms: Arms, environment: Mapping[str, Mapping[str, str]] | None = None
-         ) -> None:
+@dataclass(frozen=True)
+class Plot:
+    """What happens besides the kills. `refused` declines the task in a first life. `requester_starts`: nobody else is
+    there to do it when the last worker has joined."""
+
+    refused: str = ""
+    requester_starts: bool = False
+    weather: Callable[[Stage, Company], Callable[[], None]] = lambda *_: lambda: None
+
+
+def play(stage: Stage, company: Company, arms: Arms, plot: Plot, environment: Mapping[str, str] | None = None) -> None:
     """`arms`: the failpoints of each agent. Returns when the task is over and everybody has ended by itself."""
-    own = environment or {}
-    company.start(REQUESTER, arms.get(REQUESTER, ()), **own.get(REQUESTER, {}))
+    company.start(REQUESTER, arms.get(REQUESTER, ()), environment)
     for seats, name in enumerate(WORKERS, start=1):
-        company.start(name, arms.get(name, ()), **own.get(name, {}))
-        company.until(lambda seats=seats: joined(stage) >= seats, f"{name} had joined")
-    company.until(company.all_done, "everybody had ended")
+        if name == plot.refused:
+            be_refused(company, name)
+        if name == WORKERS[-1] and plot.requester_starts:
+            leave_the_start_to_the_requester(stage, company, name)
+        company.start(name, arms.get(name, ()), environment)
+        company.until(lambda seats=seats: count(stage, _WORKER_JOINED) >= seats, f"{name} had joined")
+    company.until(company.all_done, "everybody had ended", weather=plot.weather(stage, company))
 
 
-def joined(stage: Stage) -> int:
-    """Workers with a seat."""
-    query = {"fromBlock": "0x0", "toBlock": "latest", "address": stage.task, "topics": [_WORKER_JOINED]}
-    return len(stage.anvil.rpc("eth_getLogs", query))
+def be_refused(company: Company, name: str) -> None:
+    """A first life under a policy that no task fits: its refusal is in the journal, and the operator's to mend."""
+    company.start(name, (), {"BFL_POLICY__MIN_VALIDATION": "100000"}, stays_down=DECLINED)
+    company.until(lambda: company.members[name].code == DECLINED, f"{name} had declined")
 
 
-_WORKER_JOINED = next("0x" + topic.hex() for topic, kind in table().items() if kind.cls is WorkerJoined)
+def leave_the_start_to_the_requester(stage: Stage, company: Company, last: str) -> None:
+    """The last worker dies right after it has joined, and stays down; the others stand still meanwhile."""
+    others = [name for name in WORKERS if name != last]
+    for name in others:
+        company.signal(name, signal.SIGSTOP)
+    company.start(last, [f"{Boundary.TX_SEND}.after"], stays_down=-signal.SIGKILL)
+    company.until(lambda: company.members[last].code == -signal.SIGKILL, f"{last} had joined and died")
+    company.until(lambda: count(stage, _TASK_STARTED), "the requester had started the task")
+    for name in others:
+        company.signal(name, signal.SIGCONT)

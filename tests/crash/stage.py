@@ -26,8 +26,8 @@ from agents.crypto.keystore import LIGHT_SCRYPT
 from agents.crypto.privatefile import write_private
 from agents.home import Home, NetworkHome
 from agents.notation import checksum_address
+from agents.storage import open_store
 from agents.storage.cid import to_text
-from agents.storage.local import LocalStore
 from tests.anvil import TERMS, Anvil, Contract, deploy, start_anvil
 from tests.crash import workbench
 
@@ -35,8 +35,8 @@ CHAIN_ID = 31337
 REQUESTER = "requester"
 WORKERS = ("worker-1", "worker-2", "worker-3")
 EVERYBODY = (REQUESTER, *WORKERS)
-ROUNDS = 5        # from round 5 on, round 1 is past its retention and cleared
-REWARD, COLLATERAL, FUNDS = 2 * 10**16, 5 * 10**15, 10**21
+ROUNDS, RETAINED = 5, 3      # so that round 1 is past its retention before the end, and is cleared
+REWARD, COLLATERAL, FUNDS = 2 * 10**16 + 7, 5 * 10**15, 10**21      # some wei cannot be shared: the requester's refund
 HARD_STOP = (int(time.time()) // 10**7 + 4) * 10**7     # part of the task's address: the same for all runs of a session
 PASSWORD = "a password for tests"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,11 +49,11 @@ class Stage:
     factory: str
     task: str
     addresses: Mapping[str, str]
-    specification_cid: bytes
+    public: tuple[bytes, ...]
 
-    @property
-    def blobs(self) -> Path:
-        return self.directory / "blobs"
+    def pins(self, name: str) -> set[str]:
+        """CIDs that an account keeps in the embedded store."""
+        return {path.name for path in (self.directory / "blobs" / "pins" / self.addresses[name].lower()).glob("*")}
 
     def home(self, name: str) -> Home:
         return Home(self.directory / name)
@@ -82,13 +82,13 @@ def staged(directory: Path, *, store: str = "local:../blobs") -> Iterator[Stage]
         addresses = {name: _account(Home(directory / name), name) for name in EVERYBODY}
         for address in addresses.values():
             anvil.rpc("anvil_setBalance", address, hex(FUNDS))
-        published = asyncio.run(_publish(directory, addresses[REQUESTER]))
+        published = asyncio.run(_publish(directory, store, addresses[REQUESTER]))
         task = _create(anvil, deployed.factory, addresses[REQUESTER], published)
         for name in EVERYBODY:
             chain: dict[str, Value] = {"rpc": [anvil.url], "chain_id": CHAIN_ID, "factory": deployed.factory,
                                        "start_block": deployed.block}
             write_private(Home(directory / name).config, _configuration(name, chain, addresses, store).encode())
-        yield Stage(directory, anvil, deployed.factory, task, addresses, published["specCid"])
+        yield Stage(directory, anvil, deployed.factory, task, addresses, published["public"])
 
 
 def _account(home: Home, name: str) -> str:
@@ -99,21 +99,27 @@ def _account(home: Home, name: str) -> str:
     return checksum_address(f"0x{made.address.hex()}")
 
 
-async def _publish(directory: Path, requester: str) -> dict[str, Any]:
+async def _publish(directory: Path, address: str, requester: str) -> dict[str, Any]:
     """Specification, initial model and common validation set, pinned by the requester."""
-    store = LocalStore(directory / "blobs", owner=requester.lower(), deadline=60)
+    store = open_store(address.replace("local:..", f"local:{directory}"), owner=requester.lower(), deadline=60)
     genesis, common, document = (directory / name for name in ("genesis", "common", "specification"))
     workbench.write_genesis(7, genesis)
     common_hash, _ = workbench.write_common_set(common)
-    scoring = Scoring(data="common", common_cid=to_text(await store.put(common)), common_sha256=common_hash)
+    common_cid = await store.put(common)
+    scoring = Scoring(data="common", common_cid=to_text(common_cid), common_sha256=common_hash)
     training = Training(local_epochs=3, batch_size=32, learning_rate="0.5")
     document.write_bytes(Specification("tiny", workbench.CLASSES, training=training, scoring=scoring).encode())
     found = {"specCid": await store.put(document), "modelCid": await store.put(genesis),
              "specHash": hashlib.sha256(document.read_bytes()).digest(),
              "modelHash": hashlib.sha256(genesis.read_bytes()).digest()}
+    await store.close()
+    if address.startswith("local:"):
+        corrupt = directory / "blobs" / "pins" / "0-stranger" / to_text(found["specCid"])
+        corrupt.parent.mkdir()
+        corrupt.write_bytes(b"other bytes than its name says")     # the first reader sets it aside
     for path in (genesis, common, document):
         path.unlink()
-    return found
+    return {**found, "public": (found["specCid"], found["modelCid"], common_cid)}
 
 
 def _create(anvil: Anvil, factory: str, requester: str, published: Mapping[str, Any]) -> str:
@@ -134,7 +140,7 @@ def _configuration(name: str, chain: Mapping[str, Value], addresses: Mapping[str
     text = f'role = "{role}"\nname = "{name}"\nprofile = "development"\n'
     text = with_values(text, "chain", chain)
     text = with_values(text, "account", {"address": addresses[name]})
-    text = with_values(text, "store", {"address": store, "retain_rounds": 3})
+    text = with_values(text, "store", {"address": store, "retain_rounds": RETAINED})
     text = with_values(text, "learning", {"threads": 1})
     text = with_values(text, "learning.plugins", {"tiny": "tests.crash.workbench"})
     if name in WORKERS:

@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from agents.storage.cid import to_text
 from bfl_events import schema as ev
 from bfl_events.decode import decode_log
 from bfl_events.schema import Record
 from bfl_events.verify import verify
-from tests.crash.stage import CHAIN_ID, EVERYBODY, FUNDS, ROUNDS, WORKERS, Stage
+from tests.crash.stage import CHAIN_ID, EVERYBODY, FUNDS, RETAINED, ROUNDS, WORKERS, Stage
 from tests.system.demo_process import command_lines
 
 ONCE = (ev.ModelCommitted, ev.ModelSubmitted, ev.ScoresCommitted, ev.ScoresSubmitted)
@@ -96,26 +96,29 @@ def _fee(stage: Stage, tx: Mapping[str, Any]) -> int:
 
 
 def files(stage: Stage) -> Iterator[str]:
-    """Everything below the homes and the store, by names that are the same in every run."""
-    for root in (*(stage.home(name).root for name in EVERYBODY), stage.blobs):
-        for path in sorted(root.rglob("*")):
-            if not path.is_dir():
-                yield _known(path.relative_to(stage.directory))
+    """Everything below the homes but logs."""
+    for path in (path for name in EVERYBODY for path in stage.home(name).root.rglob("*")):
+        if not path.is_dir() and path.suffix != ".log":
+            yield str(path.relative_to(stage.directory))
 
 
-def _known(path: Path) -> str:
-    """Envelopes have random keys, so that their CIDs differ: what counts is how many there are for whom."""
-    text = re.sub(r"(pins/0x[0-9a-f]{40})/b[a-z2-7]{58}", r"\1/CID", str(path))
-    return re.sub(r"-(wal|shm)$", "", text)
+def _needed(stage: Stage, name: str) -> set[str]:
+    """What the task publishes, and what this agent's journal says it has published for rounds not yet cleared."""
+    database = sqlite3.connect(stage.network(name).journal)
+    rows = database.execute("SELECT key, body FROM outcome WHERE kind = 'Published'").fetchall()
+    database.close()
+    kept = {to_text(bytes.fromhex(json.loads(body)["cid"])) for key, body in rows if _round(key) >= ROUNDS - RETAINED}
+    return kept | {to_text(cid) for cid in stage.public}
 
 
-def pins(stage: Stage) -> Counter[str]:
-    """How many blobs each account keeps."""
-    return Counter(path.parent.name for path in (stage.blobs / "pins").glob("*/*"))
+def _round(key: str) -> int:
+    """Of an intent that publishes, or of the envelope that it was about to."""
+    kind, _, *rest = key.removeprefix("sealed:").split(":")
+    return int(rest[0 if kind == "publish" else 1])
 
 
-def faults(stage: Stage) -> list[str]:
-    """Sentences; empty if all is well."""
+def faults(stage: Stage, pins: Callable[[str], set[str]]) -> list[str]:
+    """Sentences; empty if all is well. `pins` tells which blobs an account keeps in the store."""
     log = records(stage)
     found = [str(one) for one in verify(log, chain_id=CHAIN_ID)]
     submitted: Counter[tuple[str, str, int, int]] = Counter()
@@ -131,17 +134,29 @@ def faults(stage: Stage) -> list[str]:
               if str(stage.directory) in line and "anvil" not in line]
     left = [str(path.relative_to(stage.directory)) for path in stage.directory.rglob("*")
             if path.name.endswith((".part", ".partial", ".sock")) or path.parent.name in ("envelopes", "checkpoints")]
-    return found + [f"{name} was left behind" for name in left]
+    found += [f"{name} was left behind" for name in left]
+    return found + [f"{name} keeps {count} blobs that nobody needs" for name in EVERYBODY
+                    if (count := len(pins(name) - _needed(stage, name)))]
 
 
 def _nonces(stage: Stage, name: str) -> Iterator[str]:
-    """The outbox knows each nonce that the chain has counted, and no other; each was signed for one intent."""
+    """The outbox knows each nonce that the chain has counted, and no other; no intent took effect twice."""
     counted = int(stage.anvil.rpc("eth_getTransactionCount", stage.addresses[name], "latest"), 16)
     database = sqlite3.connect(stage.network(name).outbox)
     rows = database.execute("SELECT nonce, key FROM slot ORDER BY nonce").fetchall()
+    versions = {bytes(tx): nonce for tx, nonce in database.execute("SELECT hash, nonce FROM attempt WHERE NOT void")}
     database.close()
     first = 1 if name == "requester" else 0        # its createTask was sent from here
     if [nonce for nonce, _ in rows] != list(range(first, counted)):
         yield f"its outbox has the nonces {[nonce for nonce, _ in rows]}, the chain counts {counted}"
-    keys = Counter(key for _, key in rows)
-    yield from (f"{times} nonces were signed for {key}" for key, times in keys.items() if times > 1)
+    keys = dict(rows)
+    effects = Counter(keys[versions[tx]] for tx in _effective(stage, name) if tx in versions)
+    yield from (f"{key} took effect {times} times" for key, times in effects.items() if times > 1)
+
+
+def _effective(stage: Stage, name: str) -> Iterator[bytes]:
+    """Hashes of the account's transactions that did not revert."""
+    for tx in transactions(stage):
+        own = tx["from"].lower() == stage.addresses[name].lower()
+        if own and stage.anvil.rpc("eth_getTransactionReceipt", tx["hash"])["status"] == "0x1":
+            yield bytes.fromhex(tx["hash"][2:])

@@ -1,0 +1,39 @@
+"""Which role passes which boundaries, and so can be killed there. Every boundary has a place here; a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bfl_events.boundaries import Boundary
+
+B = Boundary
+AGENT = frozenset({     # whoever follows a chain, remembers and fetches
+    B.LOG_CREATE, B.LOG_ANCHOR, B.LOG_APPEND, B.LOG_REWIND, B.JOURNAL_CREATE, B.JOURNAL_RECORD, B.OUTBOX_CREATE,
+    B.OUTBOX_GENESIS, B.OUTBOX_ADD, B.TX_SIGN, B.TX_SEND, B.TX_LANDED, B.MODEL_ADOPT, B.BLOB_GET, B.BLOB_PIN,
+    B.ENVELOPE_OPEN,
+})
+CHILD = frozenset({B.CHILD_MODEL, B.CHILD_CHECKPOINT, B.CHILD_FORGET})
+WORKER = AGENT | CHILD | {
+    B.JOURNAL_FORGET, B.OUTBOX_VERSION, B.OUTBOX_ABANDON, B.OUTBOX_BURY, B.OUTBOX_REOPEN, B.MODEL_REMOVE,
+    B.CHECKPOINTS_DROP, B.COMMON_ADOPT, B.ENVELOPE_SEAL, B.BLOB_PUT, B.BLOB_UNPIN, B.BLOB_QUARANTINE, B.BLOB_SWEEP,
+}
+SENDING = frozenset({B.OUTBOX_GENESIS, B.OUTBOX_ADD, B.TX_SIGN, B.TX_SEND, B.TX_LANDED})
+# The requester may have to start the task, and sends no more: nothing of it is buried, replaced or given up; and what
+# there is to pin, it has published itself.
+REQUESTER = AGENT - {B.BLOB_PIN} | {B.RESULT_DELIVER}
+KUBO = frozenset({B.KUBO_ADD, B.KUBO_PIN, B.KUBO_MARK, B.KUBO_UNPIN, B.KUBO_UNMARK})     # with an IPFS node as store
+KUBO_REQUESTER = frozenset({B.KUBO_PIN})
+COMMANDS = frozenset({
+    B.ACCOUNT_WRITE, B.KEY_WRITE, B.PRIVATE_WRITE, B.CONFIG_WRITE, B.FINAL_WRITE, B.LOG_EXPORT, B.VIEW_DROP,
+})
+
+
+OFTEN = frozenset({     # passed many times, for other reasons each time: worth a second kill later on
+    B.LOG_APPEND, B.JOURNAL_RECORD, B.OUTBOX_ADD, B.TX_SEND, B.TX_LANDED, B.MODEL_ADOPT, B.BLOB_GET,
+})
+
+
+def both(steps: Iterable[Boundary], passing: int = 1) -> list[str]:
+    """Failpoints before and after each step."""
+    number = "" if passing == 1 else f":{passing}"
+    return [f"{step}.{side}{number}" for step in sorted(steps) for side in ("before", "after")]

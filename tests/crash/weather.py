@@ -1,0 +1,70 @@
+"""What the chain does to the agents during a run, so that the steps are passed that only misfortune leads to.
+
+When round 2 begins, 16 blocks are reorganised away: more than an outbox buries under. In round 3 the transactions by
+which worker-1 would end a phase are lost on their way, and somebody else ends it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bfl_events.boundaries import Boundary
+from bfl_events.keccak import keccak256
+from bfl_events.schema import RoundAdvanced
+from tests.crash.company import Company
+from tests.crash.events import count, topic
+from tests.crash.stage import Stage
+
+DEPTH = 16
+LOSER = "worker-1"
+_NEXT_ROUND = "0x" + keccak256(b"nextRound()")[:4].hex()
+_ROUND_ADVANCED = topic(RoundAdvanced)
+
+
+class Weather:
+    """`tend()` often."""
+
+    def __init__(self, stage: Stage, company: Company) -> None:
+        self._stage, self._company = stage, company
+        self._reorganised = self._losing = False
+        self._lost_in: dict[str, int] = {}        # nonce -> the sender's life in which it was lost first
+        self._spared: set[str] = set()
+
+    def tend(self) -> None:
+        round = count(self._stage, _ROUND_ADVANCED)
+        if round >= 2 and not self._reorganised and not self._armed(Boundary.OUTBOX_BURY):
+            self._reorganised = True
+            self._stage.anvil.rpc("anvil_reorg", DEPTH, [])
+            return
+        self._lose(wanted=round >= 3 and self._armed(Boundary.OUTBOX_ABANDON, Boundary.OUTBOX_VERSION))
+        if self._losing:
+            self._mine_the_rest()
+
+    def _armed(self, *steps: Boundary) -> bool:
+        return any(one.startswith(f"{step}.") for step in steps for one in self._company.members[LOSER].armed)
+
+    def _lose(self, *, wanted: bool) -> None:
+        """From now on blocks are made here, so that a transaction can be lost before it is in one; or no longer."""
+        if wanted != self._losing:
+            self._losing = wanted
+            self._stage.anvil.rpc("evm_setAutomine", not wanted)
+            self._stage.anvil.rpc("evm_mine")
+
+    def _mine_the_rest(self) -> None:
+        pool = self._stage.anvil.rpc("txpool_content")["pending"]
+        waiting = [tx for sender in pool.values() for tx in sender.values()]
+        lost = [tx["hash"] for tx in waiting if self._is_lost(tx)]
+        for tx in lost:
+            self._stage.anvil.rpc("anvil_dropTransaction", tx)
+        if len(waiting) > len(lost):
+            self._stage.anvil.rpc("evm_mine")
+
+    def _is_lost(self, tx: dict[str, Any]) -> bool:
+        """Until its sender dies in giving it up: what it then sends again arrives, too late, and reverts."""
+        if tx["from"].lower() != self._stage.addresses[LOSER].lower() or not tx["input"].startswith(_NEXT_ROUND):
+            return False
+        sender = self._company.members[LOSER]
+        first = self._lost_in.setdefault(tx["nonce"], sender.lives)
+        if sender.lives != first and f"{Boundary.OUTBOX_ABANDON}.after" in sender.armed:
+            self._spared.add(tx["nonce"])
+        return tx["nonce"] not in self._spared
