@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents.core import intents as i
@@ -210,7 +211,7 @@ class Narrator:
         if not self._resumed:
             self._resumed = True
             self.log.info(Marker.AGENT_RESUMED, due=len(outlook.wanted), folded=outlook.folded,
-                          cpu_s=round(time.process_time(), 3))
+                          cpu_s=round(time.process_time(), 3), queued_s=_queued_s())
         self.health.beat()
         self.metrics.pulse.set(time.time())
         self.metrics.head_block.set(outlook.now.head)
@@ -229,3 +230,11 @@ class Narrator:
 
     def _since(self, intent: i.Intent) -> float:
         return round(time.monotonic() - self._began.pop(intent.key, time.monotonic()), 4)
+
+
+def _queued_s() -> float | None:
+    """Seconds for which this process was ready to run and others ran, where the kernel counts them (Linux)."""
+    try:
+        return round(int(Path("/proc/self/schedstat").read_text("ascii").split()[1]) / 1e9, 3)
+    except (OSError, ValueError, IndexError):
+        return None

@@ -7,7 +7,7 @@ or transaction that is sent; with nothing due, an agent is as useful as it can b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.demo.supervisor import Started
@@ -19,19 +19,27 @@ WORK = frozenset({"train.started", "score.started"})
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One life after a kill. None: it ended before that. `cpu_s`: processor time until it had resumed; `idle`: nothing
-    was due."""
+    """One life after a kill. None: it ended before that. Until it had resumed: `cpu_s` of processor time, `queued_s` of
+    waiting for a processor that others had. `idle`: nothing was due."""
 
     name: str
     at: float
     resumed_s: float | None = None
     useful_s: float | None = None
     cpu_s: float | None = None
+    queued_s: float | None = None
     idle: bool = False
+
+    @property
+    def quiet_s(self) -> float | None:
+        """`useful_s` as it would be on a machine with nothing else to do."""
+        if self.useful_s is None or self.queued_s is None:
+            return None
+        return round(max(0.0, self.useful_s - self.queued_s), 3)
 
     def document(self) -> dict[str, Any]:
         return {"name": self.name, "at": round(self.at, 3), "resumed_s": self.resumed_s, "useful_s": self.useful_s,
-                "cpu_s": self.cpu_s, "idle": self.idle}
+                "quiet_s": self.quiet_s, "cpu_s": self.cpu_s, "queued_s": self.queued_s, "idle": self.idle}
 
 
 def recoveries(starts: Sequence[Started], logs: Mapping[str, Sequence[Line]]) -> list[Recovery]:
@@ -74,14 +82,11 @@ def percentiles(seconds: Iterable[float | None], shares: Sequence[int] = (50, 99
 
 
 def _recovery(start: Started, life: Iterator[tuple[float, Line]]) -> Recovery:
-    resumed, cpu, idle, act = None, None, False, None
+    found, resumed, act, idle = Recovery(start.name, start.at), None, None, False
     for seconds, line in life:
         if line["event"] == RESUMED and resumed is None:
-            resumed, cpu, idle = seconds, float(line["cpu_s"]), not line["due"]
+            resumed, idle = round(seconds, 3), not line["due"]
+            found = replace(found, resumed_s=resumed, cpu_s=line["cpu_s"], queued_s=line["queued_s"], idle=idle)
         if act is None and (useful(line) or (idle and resumed is not None)):
-            act = seconds
-    return Recovery(start.name, start.at, _rounded(resumed), _rounded(act), cpu, idle)
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)
+            act = round(seconds, 3)
+    return replace(found, useful_s=act)

@@ -78,7 +78,8 @@ def _faults(result: Mapping[str, Any]) -> Iterator[str]:
     faults = result["faults"]
     yield f"Faults of seed {faults['seed']} in {len(result['tasks'])} task{'s' if len(result['tasks']) > 1 else ''}:"
     yield from (f"  {count:4}  {what}" for what, count in faults["what"].items())
-    yield (f"Agents killed: {faults['kills']}; working again after {_of(faults['recovery_s'])}; "
+    yield (f"Agents killed: {faults['kills']}; working again after {_of(faults['recovery_s'])}, "
+           f"without waiting for a processor {_of(faults['quiet_s'])}; "
            f"back in their round after {_of(faults['resumed_s'])}; processor time {_of(faults['cpu_s'])}")
     for one in result["tasks"]:
         broken = "; ".join(f"{check['claim']}: {check['seen']}" for check in one["proof"] if not check["holds"])

@@ -64,8 +64,9 @@ def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
 
     `kills` counts agents, `children` learning children, the others faults. `recovery_s`: from a killed agent's start to
     its next useful act, `resumed_s`: to its first decision in the resumed round; both over the starts during which the
-    agent's way to the chain was free, `all` over every start. `cpu_s`: processor time until it had resumed.
-    `epochs_repeated`: the most that one training lost by an interruption.
+    agent's way to the chain was free, `all` over every start. `quiet_s`: `recovery_s` without the waiting for a
+    processor that others had; `cpu_s`: processor time until it had resumed. `epochs_repeated`: the most that one
+    training lost by an interruption.
     """
     happened = [one for task in lived for one in task.happened if one.count]
     back = [one for task in lived for one in task.recoveries]
@@ -83,6 +84,7 @@ def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
         "what": dict(sorted(Counter(one.fault.what.value for one in happened).items())),
         "recovery_s": _times([one.useful_s for one in free], [one.useful_s for one in back]),
         "resumed_s": _times([one.resumed_s for one in free], [one.resumed_s for one in back]),
+        "quiet_s": percentiles(one.quiet_s for one in free),
         "cpu_s": percentiles(one.cpu_s for one in back),
         "epochs_repeated": max(repeated_epochs(lines) for task in lived for lines in [*task.logs.values(), ()]),
         "recoveries": [{"task": number, **one.document(), "troubled": _troubled(one, task.happened)}

@@ -29,7 +29,7 @@ def of(lines: Sequence[dict[str, Any]], *starts: Started) -> list[Recovery]:
 
 
 def resumed(second: float, due: int) -> dict[str, Any]:
-    return line("agent.resumed", second, due=due, cpu_s=0.5)
+    return line("agent.resumed", second, due=due, cpu_s=0.5, queued_s=0.25)
 
 
 @pytest.mark.parametrize("act", [
@@ -39,12 +39,19 @@ def resumed(second: float, due: int) -> dict[str, Any]:
 def test_the_first_work_or_transaction_after_the_start_counts(act: dict[str, str]) -> None:
     lines = [line("agent.started", 0.4), resumed(0.9, due=2), line("intent.started", 1.0, intent="CommitModel"),
              line(second=1.5, **act), line("train.started", 4)]
-    assert of(lines, started("worker-1", 0)) == [Recovery("worker-1", T, 0.9, 1.5, 0.5)]
+    assert of(lines, started("worker-1", 0)) == [Recovery("worker-1", T, 0.9, 1.5, 0.5, 0.25)]
+
+
+def test_what_the_machine_took_for_others_is_told_apart() -> None:
+    (found,) = of([resumed(0.9, due=1), line("train.started", 1.0)], started("worker-1", 0))
+    assert found.quiet_s == 0.75
+    assert Recovery("worker-1", T).quiet_s is None
+    assert Recovery("worker-1", T, 1.0, 1.0, 0.5, None).quiet_s is None
 
 
 def test_with_nothing_due_an_agent_is_useful_when_it_has_resumed() -> None:
     lines = [resumed(0.9, due=0), line("train.started", 30)]
-    assert of(lines, started("worker-1", 0)) == [Recovery("worker-1", T, 0.9, 0.9, 0.5, idle=True)]
+    assert of(lines, started("worker-1", 0)) == [Recovery("worker-1", T, 0.9, 0.9, 0.5, 0.25, idle=True)]
 
 
 def test_a_transaction_that_is_sent_again_before_the_first_decision_is_useful() -> None:

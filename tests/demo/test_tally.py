@@ -55,8 +55,8 @@ def test_faults_are_counted_by_kind_and_kills_by_process() -> None:
 
 
 def test_recovery_times_leave_out_starts_during_which_the_chain_was_out_of_reach() -> None:
-    free = [Recovery("worker-1", 10.0 * n, 1.0, 1.5, 0.9) for n in range(1, 4)]
-    cut_off = Recovery("worker-1", 50.0, 8.0, 9.0, 0.9)
+    free = [Recovery("worker-1", 10.0 * n, 1.0, 1.5, 0.9, 0.5) for n in range(1, 4)]
+    cut_off = Recovery("worker-1", 50.0, 8.0, 9.0, 0.9, 0.5)
     died_again = Recovery("worker-1", 70.0)
     cut = happened(What.CUT, 49.0, 57.0, who=("worker-1",))
     elsewhere = happened(What.CUT, 9.0, 32.0, who=("worker-2",))
@@ -64,6 +64,7 @@ def test_recovery_times_leave_out_starts_during_which_the_chain_was_out_of_reach
     assert faults["recovery_s"] == {"p50": 1.5, "p99": 1.5, "of": 3, "all": {"p50": 1.5, "p99": 9.0, "of": 4}}
     assert faults["resumed_s"] == {"p50": 1.0, "p99": 1.0, "of": 3, "all": {"p50": 1.0, "p99": 8.0, "of": 4}}
     assert [one["troubled"] for one in faults["recoveries"]] == [False, False, False, True, False]
+    assert faults["quiet_s"] == {"p50": 1.0, "p99": 1.0}
     assert faults["cpu_s"] == {"p50": 0.9, "p99": 0.9}
 
 
@@ -88,11 +89,12 @@ def test_the_document_is_that_of_a_demo_and_more() -> None:
     ({"fetched": True}, "the requester dead since round 1: proven"),
 ])
 def test_people_are_told_what_happened_and_what_became_of_it(changes: dict[str, Any], words: str) -> None:
-    back = Recovery("worker-1", 10.0, 1.0, 1.5, 0.9)
+    back = Recovery("worker-1", 10.0, 1.0, 1.5, 0.9, 0.5)
     told_lines = list(summary.lines(told(lived(happened(What.AGENTS, 9, 9), recoveries=[back], **changes)), None))
     text = "\n".join(told_lines)
     assert "Faults of seed 7 in 1 task:" in text
-    assert "Agents killed: 1; working again after 1.50 s (p50), 1.50 s (p99)" in text
+    assert "Agents killed: 1; working again after 1.50 s (p50), 1.50 s (p99), " in text
+    assert "without waiting for a processor 1.00 s (p50), 1.00 s (p99)" in text
     assert words in text
 
 
