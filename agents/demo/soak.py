@@ -212,15 +212,15 @@ async def _delivered(stage: Stage, model: Path, *, fetched: bool) -> bytes | Non
         return deliver(home.result(stage.task), model)
     with TemporaryDirectory(dir=model.parent) as folder:
         brought = Path(folder) / "final.safetensors"
-        await _fetch(stage, brought)
+        await _fetch(stage, brought, model.with_name("models-get-final.log"))
         return deliver(brought, model)
 
 
-async def _fetch(stage: Stage, model: Path) -> None:
+async def _fetch(stage: Stage, model: Path, output: Path) -> None:
     command = ("-c", "from agents.cli import main; main()", "models", "get", "final", "-o", str(model),
                "--task", stage.task, "--home", str(stage.participants[0].home.root), "--json")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+    with output.open("wb") as said:
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=said, stderr=said)
     try:
         async with asyncio.timeout(FETCH_S):
             await process.wait()
