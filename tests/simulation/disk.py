@@ -12,7 +12,30 @@ from typing import Any
 
 from tests.simulation.shortcut import Notebook
 
-_EMPTY: dict[tuple[str, str], bytes] = {}
+_SPARE: dict[tuple[str, str], list[Spare]] = {}
+"""By owner and name: databases of earlier runs, empty again. Making tables and preparing statements costs more than all
+that a run does with them."""
+
+
+class Spare:
+    """A database and what was in its tables when they had just been made."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+        self._rows = {table: self._all(f"SELECT * FROM {table}") for (table,) in self._all(
+            "SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def clear(self) -> None:
+        """As it was then."""
+        if self.database.in_transaction:
+            self.database.execute("ROLLBACK")
+        for table, rows in self._rows.items():
+            self.database.execute(f"DELETE FROM {table}")
+            for row in rows:
+                self.database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(query).fetchall()
 
 
 class Disk:
@@ -22,23 +45,28 @@ class Disk:
         self.folder, self._owner = folder, owner
         self.notebook = Notebook()
         self._databases: dict[str, sqlite3.Connection] = {}
+        self._spares: dict[str, Spare] = {}
         self._sessions: list[Session] = []
 
     def connect(self, name: str) -> Session:
         """A process opens a database."""
         if name not in self._databases:
-            self._databases[name] = sqlite3.connect(":memory:", isolation_level=None)
-            if (empty := _EMPTY.get((self._owner, name))) is not None:
-                self._databases[name].deserialize(empty)
+            self._databases[name] = self._new(name)
         session = Session(self._databases[name])
         self._sessions.append(session)
         return session
 
+    def _new(self, name: str) -> sqlite3.Connection:
+        if spares := _SPARE.get((self._owner, name)):
+            self._spares[name] = spare = spares.pop()
+            return spare.database
+        return sqlite3.connect(":memory:", isolation_level=None)
+
     def keep_empty(self) -> None:
-        """Remember the databases as their tables were just created, so that the next run need not create them."""
+        """The tables were just made: the next run can have them."""
         for name, database in self._databases.items():
-            if (self._owner, name) not in _EMPTY:
-                _EMPTY[self._owner, name] = database.serialize()
+            if name not in self._spares:
+                self._spares[name] = Spare(database)
 
     def unplug(self) -> None:
         """The process is gone: none of its connections works any more."""
@@ -50,8 +78,11 @@ class Disk:
         """The file is deleted."""
         if name == "events.sqlite":
             self.notebook = Notebook()
-        lost = self._databases.pop(name, None)
-        if lost is not None:
+        lost, spare = self._databases.pop(name, None), self._spares.pop(name, None)
+        if spare is not None:
+            spare.clear()
+            _SPARE.setdefault((self._owner, name), []).append(spare)
+        elif lost is not None:
             lost.close()
 
     def copy(self) -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from eth_utils.crypto import keccak
 import agents.core.reduce as reduce_module
 import agents.daemon as daemon_module
 import agents.effects.exchange as exchange_module
+import agents.effects.runner as runner_module
 import bfl_events.commitment as commitment_module
 import bfl_events.fold as fold_module
 import bfl_events.log as log_module
@@ -100,7 +101,9 @@ _STAND_INS: tuple[tuple[Any, str, Any], ...] = (
     (os, "fsync", lambda _: None),
     (exchange_module, "seal", learner.seal),
     (exchange_module, "open_envelope", learner.open_envelope),
-    (daemon_module, "LONGEST_WAIT_S", 3.0),
+    (daemon_module, "LONGEST_WAIT_S", 3.0),      # windows are seconds here, not minutes, and so are rests
+    (runner_module, "LONGEST_REST_S", 2.0),
+    (runner_module, "OBSERVE_S", 4.0),
     (view_module, "decode_log", _decode_log),
     (view_module, "keccak256", _keccak),
     (commitment_module, "keccak256", _keccak),

@@ -30,8 +30,18 @@ class Disturbance:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """From when to when (virtual seconds) nobody could read these blobs."""
+
+    since: float
+    until: float
+    cids: frozenset[bytes]
+
+
 class Faults:
-    """`disturbances` are those so far; `forgot` the hosts that lost memory; `dead` those that never come back."""
+    """`disturbances` and `hidings` are those so far; `forgot` the hosts that lost memory; `dead` those that never come
+    back."""
 
     def __init__(
         self, scenario: Scenario, hosts: list[Host], endpoints: list[Endpoint], network: Network, store: Store,
@@ -41,6 +51,7 @@ class Faults:
         self._network, self._store, self._note = network, store, note
         self._dice = Random(f"faults {scenario.seed}")
         self.disturbances: list[Disturbance] = []
+        self.hidings: list[Hiding] = []
         self.forgot: set[int] = set()
         self.dead: set[int] = set()
         self.quiet_at = 0.0
@@ -224,5 +235,7 @@ class Faults:
                 self._later(fault.seconds, setattr, store, "corrupting", False)
             case _:
                 lost = [cid for cid in store.blobs if self._dice.random() < 0.5]
+                now = asyncio.get_running_loop().time()
+                self.hidings.append(Hiding(now, now + fault.seconds, frozenset(lost)))
                 store.hidden.update(lost)
                 self._later(fault.seconds, store.hidden.difference_update, lost)

@@ -36,7 +36,8 @@ MISLEADING = frozenset({"liar", "stale"})
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Something was opened or revealed: when the phase that allows it began, and in which block."""
+    """Something was opened or revealed: in which block the phase that allows it began, as far as its sender knew, and
+    whether half of the phase was over."""
 
     host: int
     what: str
@@ -66,6 +67,8 @@ class Judge:
         self._nonces: dict[tuple[Address, str], list[int]] = {}
         self._shown: list[Shown] = []
         self._seen: dict[Address, dict[int, bytes]] = {}
+        self._read: dict[Address, dict[int, bytes]] = {}
+        self._grounds: dict[tuple[Address, str], bytes] = {}
 
     def watch(self, network: Network, faults: Faults, hosts: list[Host], store: Store) -> None:
         self.network, self.faults, self.hosts, self.store = network, faults, hosts, store
@@ -94,6 +97,7 @@ class Judge:
         if advance.rewound_to is not None:
             self._check_rewind(host, seen, advance.rewound_to)
         seen[advance.head.number] = advance.head.hash
+        self._read.setdefault(host.address, {}).update((one.block, one.block_hash) for one in advance.records)
 
     def _check_rewind(self, host: Host, seen: dict[int, bytes], to: int) -> None:
         """A log may only be cut where blocks were replaced, or never existed."""
@@ -114,6 +118,8 @@ class Judge:
         """Nobody even wants to show anything but what it committed to."""
         task, agent = outlook.world.tasks[intent.task], host.agent
         assert agent is not None
+        name = "open_model" if isinstance(intent, i.OpenModel) else "submit_score"
+        self._grounds[host.address, name] = self._read[host.address][task.since.block]
         seals, index = agent._outside.seals, task.seats[host.address]
         match intent:
             case i.OpenModel(address, round, attempt, model):
@@ -163,8 +169,7 @@ class Judge:
         task, due = self.network.head.state.tasks[tx.to], Phase.OPEN if name == "open_model" else Phase.REVEAL
         if task.phase is due:
             half = self.network.now() >= (task.since.time + task.deadline) / 2 - 3
-            block = self.network.chain[task.since.block].hash
-            self._shown.append(Shown(self.index[tx.sender], name, block, half))
+            self._shown.append(Shown(self.index[tx.sender], name, self._grounds[tx.sender, name], half))
 
     def _check_model_shown(self, tx: Tx, model: bytes, salt: bytes) -> None:
         """Under one salt and from one base only one model is ever shown."""

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 from asyncio import Handle, TimerHandle
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
 LIVELOCK: Final = 200_000
@@ -43,6 +43,19 @@ class Stuck(Exception):
     """Nobody waits for time any more, or somebody does not let it pass."""
 
 
+class Turn(TimerHandle):
+    """What a handle must be here, without what is for debugging."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None) -> None:
+        self._callback, self._args, self._cancelled = callback, args, False
+        self._context = copy_context() if context is None else context
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Seconds start at 0 and pass only while every task waits."""
 
@@ -50,26 +63,29 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._turns = self._timers = 0
-        self._due: list[tuple[float, int, TimerHandle]] = []
+        self._due: list[tuple[float, int, Turn]] = []
 
     def time(self) -> float:
         return self._now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:
-        handle = Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        turn = Turn(callback, args, context)
+        self._ready.append(turn)
+        return turn
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None,
                 ) -> TimerHandle:
-        handle = TimerHandle(when, callback, args, self, context)
+        turn = Turn(callback, args, context)
         self._timers += 1
-        heapq.heappush(self._due, (when, self._timers, handle))
-        return handle
+        heapq.heappush(self._due, (when, self._timers, turn))
+        return turn
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None,
                    ) -> TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        turn = Turn(callback, args, context)
+        self._timers += 1
+        heapq.heappush(self._due, (self._now + delay, self._timers, turn))
+        return turn
 
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None,
                     ) -> asyncio.Task[Any]:
@@ -80,26 +96,29 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def _run_once(self) -> None:
-        """One turn: if nobody is ready, leap to the next timer; then run whoever was ready."""
-        ready, due = self._ready, self._due
-        if not ready:
-            self._leap()
-        while due and due[0][0] <= self._now:
-            handle: Handle = heapq.heappop(due)[2]
-            if not handle._cancelled:
-                ready.append(handle)
-        self._turns += 1
-        if self._turns > LIVELOCK:
-            raise Stuck(f"the loop turns without end at {self._now:.3f} s: {asyncio.all_tasks(self)}")
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                try:
-                    handle._context.run(handle._callback, *handle._args)
-                except (SystemExit, KeyboardInterrupt, Stuck):
-                    raise
-                except BaseException as error:  # noqa: BLE001
-                    self.call_exception_handler({"message": f"in {handle!r}", "exception": error, "handle": handle})
+        """All turns until the loop is stopped. In each: if nobody is ready, leap to the next timer; then run whoever
+        was ready."""
+        ready, due, pop = self._ready, self._due, heapq.heappop
+        while not self._stopping:
+            if not ready:
+                self._leap()
+            now = self._now
+            while due and due[0][0] <= now:
+                turn = pop(due)[2]
+                if not turn._cancelled:
+                    ready.append(turn)
+            self._turns += 1
+            if self._turns > LIVELOCK:
+                raise Stuck(f"the loop turns without end at {self._now:.3f} s: {asyncio.all_tasks(self)}")
+            for _ in range(len(ready)):
+                turn = ready.popleft()
+                if not turn._cancelled:
+                    try:
+                        turn._context.run(turn._callback, *turn._args)
+                    except (SystemExit, KeyboardInterrupt, Stuck):
+                        raise
+                    except BaseException as error:  # noqa: BLE001
+                        self.call_exception_handler({"message": f"in {turn._callback!r}", "exception": error})
 
     def _leap(self) -> None:
         due = self._due
@@ -110,9 +129,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if due[0][0] > self._now:
             self._now = due[0][0]
             self._turns = 0
-
-    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
-        """It is skipped when its time comes."""
 
     def _process_events(self, event_list: object) -> None:
         """There are no files."""

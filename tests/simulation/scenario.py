@@ -62,7 +62,7 @@ _STORE = ("store-down", "store-slow", "store-corrupt", "store-hidden")
 def scenario(seed: int) -> Scenario:
     """The scenario of this seed."""
     dice = Random(f"scenario {seed}")
-    workers, rounds = dice.choice((3, 3, 3, 3, 4, 5)), dice.choice((2, 2, 2, 3))
+    workers, rounds = dice.choice((3,) * 9 + (4, 4, 5)), dice.choice((1, 1, 1, 2, 2, 2, 2, 3))
     late = dice.uniform(6, 30) if workers > 3 and dice.random() < 0.4 else 0.0
     skewed = dice.random() < 0.3
     basic = Scenario(
@@ -71,7 +71,7 @@ def scenario(seed: int) -> Scenario:
         seed % 4 == 0,
         tuple(dice.uniform(-1.5, 1.5) if skewed else 0.0 for _ in range(workers + 1)),
     )
-    faults = [fault for _ in range(dice.choice((0, 1, 2, 3, 4, 6, 8, 12))) for fault in _draw(dice, basic)]
+    faults = [fault for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4, 6, 8, 12))) for fault in _draw(dice, basic)]
     return Scenario(**{name: getattr(basic, name) for name in Scenario.__slots__} | {
         "faults": tuple(sorted(faults, key=lambda fault: fault.at))})
 

@@ -79,5 +79,6 @@ class StoreClient:
         return cid in self._store.blobs and cid not in self._store.hidden
 
     async def _reach(self) -> None:
-        if not await self._wires.out(self._store.slow_s) or self._store.down:
+        quick = not self._store.slow_s and self._wires.passes()
+        if not (quick or await self._wires.out(self._store.slow_s)) or self._store.down:
             raise StoreUnavailable("the store does not answer")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PERSONAL_GRACE_S, COMMON_GRACE_S = 30.0, 20.0
 """How long after a disturbance somebody may still be behind: it has to catch up, and perhaps to train again."""
+GIVING_UP_S = 8.0
+"""How long before a score window ends somebody's last attempt to fetch may be: its cut-off, its clock, its rest."""
 LIVENESS = frozenset({2, 3, 6, 7})
 """Faults that only say that somebody was absent (PROTOCOL 4.2)."""
 ATTEST_FAULT = 6
@@ -94,17 +96,21 @@ def _check_models(judge: Judge, task: TaskState) -> None:
 def _check_absences(judge: Judge, task: TaskState) -> None:
     """Who was there, on time and connected, is neither fined nor ever found absent."""
     began: dict[int, int] = {}
-    since = 0
+    since, ends = 0, list[int]()
     for record in _records(judge):
         match record.event:
             case ev.RoundAdvanced(round):
                 since = began.setdefault(round, record.time)
-            case ev.PhaseChanged(phase=phase):
+            case ev.PhaseChanged(phase=phase, deadline=deadline):
                 since = record.time
                 if phase is Phase.ATTEST:
                     began[task.params.rounds + 1] = record.time
-            case ev.PhaseExtended():
+                if phase is Phase.SCORE:
+                    ends = [deadline]
+            case ev.PhaseExtended(phase=phase, deadline=deadline):
                 since = record.time
+                if phase is Phase.SCORE:
+                    ends.append(deadline)
             case ev.DeadlineMissed(round, _, phase, absent):
                 for index in members_of(absent):
                     _excuse(judge, task, index, since, record.time, f"absent from {phase.name} of round {round}")
@@ -113,7 +119,8 @@ def _check_absences(judge: Judge, task: TaskState) -> None:
                     start = began.get(round + (reason == ATTEST_FAULT), 0)
                     what = f"fined for fault {reason} in round {round}"
                     _excuse(judge, task, task.seats[worker], start, record.time, what)
-                elif _is_honest(judge, worker):
+                elif _is_honest(judge, worker) and not (
+                        reason == Fault.INVALID and _hidden(judge, task, task.seats[worker], round, ends)):
                     judge.violated(f"{_name(judge, worker)}, which is honest, is fined for fault {reason}")
 
 
@@ -134,6 +141,15 @@ def _waits_for_others(judge: Judge, task: TaskState, index: int, window: tuple[f
         return False
     others = range(1, judge.scenario.hosts)
     return any(judge.faults.excuse(other, *window, PERSONAL_GRACE_S, COMMON_GRACE_S) for other in others)
+
+
+def _hidden(judge: Judge, task: TaskState, index: int, round: int, ends: list[int]) -> bool:
+    """Nobody could read what was opened when scorers gave up waiting for it (PROTOCOL 1: beyond assumption iv)."""
+    settled = next(a for a in reversed(task.attempts) if a.round == round and a.scored is not None)
+    cid = settled.opened[index].cid
+    moments = [end - judge.network.epoch for end in ends]
+    return any(cid in one.cids and one.since <= moment and one.until >= moment - GIVING_UP_S
+               for one in judge.faults.hidings for moment in moments)
 
 
 def _is_honest(judge: Judge, account: Address) -> bool:
