@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from agents.core import intents, permissionless, worker
+from agents.core import intents, permissionless, requester, worker
 from agents.core.reduce import fold
 from agents.core.state import Me, Memory, Now
 from agents.daemon import Daemon
@@ -167,7 +167,7 @@ def nobody_helps_the_dead() -> Iterable[Patch]:
         return (intent for intent in original(task, me, now)
                 if not isinstance(intent, intents.Withdraw) or intent.worker == me.address)
 
-    return [(worker, "drain", drain)]
+    return [(worker, "drain", drain), (requester, "drain", drain)]
 
 
 def only_the_first_in_line_advances() -> Iterable[Patch]:

@@ -39,6 +39,10 @@ class Hiding:
     cids: frozenset[bytes]
 
 
+PUBLIC_BLOBS = 2
+"""Specification and first model: everybody pins them until the end."""
+
+
 class Faults:
     """`disturbances` and `hidings` are those so far; `forgot` the hosts that lost memory; `dead` those that never come
     back."""
@@ -103,7 +107,7 @@ class Faults:
                 self._armed.append(fault)
             case "censor" | "pool" | "fee":
                 self._meddle(fault)
-            case "store-down" | "store-slow" | "store-corrupt" | "store-hidden":
+            case "store-down" | "store-slow" | "store-corrupt" | "store-hidden" | "store-lost":
                 self._break_store(fault)
             case kind:
                 self._break_endpoints(kind, fault)
@@ -233,9 +237,17 @@ class Faults:
             case "store-corrupt":
                 store.corrupting = True
                 self._later(fault.seconds, setattr, store, "corrupting", False)
+            case "store-hidden":
+                cids = self._hide(list(store.blobs), 0.5, fault.seconds)
+                store.hidden.update(cids)
+                self._later(fault.seconds, store.hidden.difference_update, cids)
             case _:
-                lost = [cid for cid in store.blobs if self._dice.random() < 0.5]
-                now = asyncio.get_running_loop().time()
-                self.hidings.append(Hiding(now, now + fault.seconds, frozenset(lost)))
-                store.hidden.update(lost)
-                self._later(fault.seconds, store.hidden.difference_update, lost)
+                for cid in self._hide(list(store.blobs)[PUBLIC_BLOBS:], 0.3, float("inf")):
+                    del store.blobs[cid]
+
+    def _hide(self, blobs: list[bytes], share: float, seconds: float) -> frozenset[bytes]:
+        """Such a share of these blobs, from now on unreadable for so long."""
+        now = asyncio.get_running_loop().time()
+        cids = frozenset(cid for cid in blobs if self._dice.random() < share)
+        self.hidings.append(Hiding(now, now + seconds, cids))
+        return cids

@@ -198,6 +198,8 @@ class Judge:
             case ev.ModelSubmitted() as event:
                 self._check_salt(event.salt, (event.worker, "model", event.round, event.attempt))
                 self._check_opened(task, event)
+            case ev.ScoresCommitted() as event:
+                self._check_row_commitment(task, event)
             case ev.ScoresSubmitted(round, worker, attempt, _, salt):
                 self._check_salt(salt, (worker, "scores", round, attempt))
 
@@ -215,6 +217,15 @@ class Judge:
         if self._commitments.setdefault(context, event.commitment) != event.commitment:  # noqa: SIM102
             if self.index[event.worker] not in self.faults.forgot:
                 self.violated(f"{who} replaces its commitment in attempt {event.attempt} though its base is the same")
+
+    def _check_row_commitment(self, task: TaskState, event: ev.ScoresCommitted) -> None:
+        """Nobody judges the same models of the same attempt in two ways."""
+        attempt = next(a for a in task.attempts if a.number == event.attempt)
+        opened = tuple(attempt.opened[index].model_hash for index in sorted(attempt.opened))
+        context = (event.worker, event.attempt, attempt.seed, opened)
+        if self._commitments.setdefault(context, event.commitment) != event.commitment:  # noqa: SIM102
+            if self.index[event.worker] not in self.faults.forgot:
+                self.violated(f"{self._name(event.worker)} commits to other scores in attempt {event.attempt}")
 
     def _check_opened(self, task: TaskState, event: ev.ModelSubmitted) -> None:
         """The model was made from the base that was committed with it, and is sealed for exactly the roster."""

@@ -56,7 +56,7 @@ _MEMORY = ("journal", "models", "events", "outbox", "home", "backup")
 _PERSONAL = ("kill", "kill", "kill", "kill-at", "kill-at", "kill-at", "cut", "slow", "child", "forget")
 _ENDPOINT = ("down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale")
 _CHAIN = ("reorg", "reorg", "fork", "fork", "fork", "censor", "pool", "fee")
-_STORE = ("store-down", "store-slow", "store-corrupt", "store-hidden")
+_STORE = ("store-down", "store-slow", "store-corrupt", "store-hidden", "store-lost")
 
 
 def scenario(seed: int) -> Scenario:

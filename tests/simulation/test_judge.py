@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agents.core import worker
+from bfl_events.schema import ScoresCommitted
+from bfl_events.state import TaskState
 from tests.simulation import verdicts
+from tests.simulation.judge import Judge
 from tests.simulation.network import Network
 from tests.simulation.scenario import Fault, Scenario
 from tests.simulation.simulation import run
@@ -42,3 +47,16 @@ def test_a_wei_from_nowhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Network, "mine", mine)
     broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
     assert any("1 wei more than the one before" in sentence for sentence in broken)
+
+
+def test_a_second_row_for_the_same_models_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if everybody's scores were logged twice, differently."""
+    original = Judge._check_row_commitment
+
+    def twice(self: Judge, task: TaskState, event: ScoresCommitted) -> None:
+        original(self, task, event)
+        original(self, task, replace(event, commitment=bytes(32)))
+
+    monkeypatch.setattr(Judge, "_check_row_commitment", twice)
+    broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
+    assert "worker 1 commits to other scores in attempt 1" in broken
