@@ -63,6 +63,7 @@ class Faults:
         self._aimed: dict[str, Fault] = {}
         self._armed: list[Fault] = []
         network.listeners.block.append(self._at_a_turn)
+        network.listeners.reorg.append(self._undone)
 
     def schedule(self) -> None:
         """Every fault of the scenario, on the running loop."""
@@ -185,6 +186,11 @@ class Faults:
         turns = any(isinstance(record.event, RoundAdvanced | PhaseChanged) for record in block.records)
         if turns and self._armed and len(self._network.chain) - 1 == block.number:
             self._later(self._dice.uniform(0.0, 2.0), self._fork, self._armed.pop(0))
+
+    def _undone(self, gone: list[Block], _: list[Block]) -> None:
+        """Who had acted in a block that is gone may have no second chance: the new blocks have the old ones' times."""
+        since = gone[0].time - self._network.epoch
+        self.disturbances.append(Disturbance(None, since, asyncio.get_running_loop().time(), "undone"))
 
     def _fork(self, fault: Fault) -> None:
         """The last blocks are replaced, and some are kept out of the new ones for a while."""
