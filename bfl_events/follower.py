@@ -21,6 +21,8 @@ from bfl_events.view import Contradiction, Header, Reads, Span, Torn, View
 from bfl_events.witness import Witness
 
 FIRST_CHUNK: Final = 64
+FEW_BLOCKS: Final = 8
+"""So many new blocks have their headers read one by one; more are history, and only the last one's is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,10 @@ class Follower:
             return await self._begin(view, tip)
         if tip.hash == cursor.hash:
             return self._nothing_new(tip)
-        if tip.number == cursor.number + 1 and tip.parent == cursor.hash:
-            return await self._next_block(view, tip, cursor)
+        if 0 < tip.number - cursor.number <= min(FEW_BLOCKS, self._chunk):
+            inner = await _between(view, cursor, tip)
+            if inner is not None:
+                return await self._next_blocks(view, inner, tip, cursor)
         match await self._verdict(view, tip, cursor):
             case Extend():
                 return await self._extend(view, tip, cursor)
@@ -109,6 +113,20 @@ class Follower:
     @staticmethod
     def _creates(record: Record, task: Address) -> bool:
         return isinstance(record.event, TaskCreated) and record.event.task == task
+
+    async def overtaken(self, view: View) -> str | None:
+        """Who has the next block, if another endpoint does: then this one stands still."""
+        cursor = self._cursor
+        if cursor is None:
+            return None
+        others = [view.through(other) for other in self._rpc.others(view.endpoint)]
+        answers = await asyncio.gather(*(other.header(cursor.number + 1) for other in others), return_exceptions=True)
+        for other, answer in zip(others, answers, strict=True):
+            if isinstance(answer, Header) and answer.parent == cursor.hash:
+                return self._rpc.name(other.endpoint)
+            if isinstance(answer, BaseException) and not isinstance(answer, RpcError | Contradiction):
+                raise answer
+        return None
 
     def _nothing_new(self, tip: Header) -> Advance | Still:
         self._doubt_since = None
@@ -158,9 +176,12 @@ class Follower:
         block = self._start - 1 if to is None else to
         self._rewound_to = block if self._rewound_to is None else min(block, self._rewound_to)
 
-    async def _next_block(self, view: View, tip: Header, cursor: Ref) -> Advance | Still:
-        """The usual case, in two calls: the block's hash names what is read, so nothing can move meanwhile."""
+    async def _next_blocks(self, view: View, inner: tuple[Header, ...], tip: Header, cursor: Ref) -> Advance | Still:
+        """The usual case: every header from the cursor on is known, and what its bloom says. A single block is read by
+        its hash, so that nothing can move meanwhile."""
         self._doubt_since = None
+        if inner:
+            return await self._extend(view, tip, cursor, inner)
         try:
             records = await self._read(view, tip)
         except RpcRefused:   # it has forgotten the block, or knows no logs by block hash
@@ -169,22 +190,25 @@ class Follower:
             return await self._extend(view, tip, cursor)   # perhaps a node that lags answered
         return self._commit(records or [], tip, tip)
 
-    async def _extend(self, view: View, tip: Header, cursor: Ref | None) -> Advance | Still:
-        """The next blocks after the cursor, by number; believed only if both ends still stand afterwards."""
+    async def _extend(
+        self, view: View, tip: Header, cursor: Ref | None, inner: tuple[Header, ...] = ()
+    ) -> Advance | Still:
+        """The next blocks after the cursor, by number; believed only if both ends still stand afterwards. `inner` are
+        the headers up to `tip`, if they are known."""
         first = self._start if cursor is None else cursor.number + 1
-        last = min(tip.number, first + self._chunk - 1)
+        last = tip.number if inner else min(tip.number, first + self._chunk - 1)
         end = tip if last == tip.number else await view.header(last)
         if end is None:
             raise Torn(f"it claims to be at block {tip.number} but does not have block {last}")
         try:
-            records = await self._read(view, Span(first, end))
+            records = await self._read(view, Span(first, end, inner))
         except (Unavailable, RpcRefused):
             self._chunk = max(1, (last - first + 1) // 2)
             raise
         if records is None:
             self._chunk = max(1, (last - first + 1) // 2)
             return Still.MORE
-        ends = [Ref(end.number, end.hash)] if cursor is None else [Ref(end.number, end.hash), cursor]
+        ends = [Ref(end.number, end.hash)] if cursor is None or inner else [Ref(end.number, end.hash), cursor]
         for known, held in zip(ends, await asyncio.gather(*(view.hash(ref.number) for ref in ends)), strict=True):
             if held != known.hash:
                 raise Torn(f"block {known.number} was replaced while it was read")
@@ -215,6 +239,18 @@ class Follower:
     def _hand_out(self, end: Header, records: tuple[Record, ...], behind: int) -> Advance:
         rewound_to, self._rewound_to, self.announced = self._rewound_to, None, True
         return Advance(Head(end.number, end.hash, end.time), records, rewound_to, behind)
+
+
+async def _between(view: View, cursor: Ref, tip: Header) -> tuple[Header, ...] | None:
+    """The headers after the cursor and before the tip; None unless each is the parent of the next."""
+    inner = await asyncio.gather(*map(view.header, range(cursor.number + 1, tip.number)))
+    parent, chain = cursor.hash, []
+    for header in (*inner, tip):
+        if header is None or header.parent != parent:
+            return None
+        parent = header.hash
+        chain.append(header)
+    return tuple(chain[:-1])
 
 
 async def _hash(view: View, number: int, tip: Header) -> bytes | None:

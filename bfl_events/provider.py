@@ -14,6 +14,7 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+_TOO_MANY_REQUESTS = 429
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -41,7 +42,8 @@ class BoundedProvider(AsyncJSONBaseProvider):
             body = await self._read(response)
         if response.status not in (200, 400):      # some providers answer a refused call with 400
             after = response.headers.get("Retry-After", "")
-            raise BadAnswer(f"HTTP {response.status}", float(after) if after.isdigit() else 0.0)
+            pause_s = float(after) if after.isdigit() else float(response.status == _TOO_MANY_REQUESTS)
+            raise BadAnswer(f"HTTP {response.status}", pause_s)
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):

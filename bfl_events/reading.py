@@ -6,7 +6,6 @@ bloom speaks of logs that did not come. Commits nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -16,9 +15,6 @@ from bfl_events.schema import Address, Record
 from bfl_events.view import Header, Span, View
 
 LOGS_A_PASS: Final = 1000
-LIVE_SPAN: Final = 8
-"""Spans up to this long have every header looked at; in longer ones, which are history, only the last."""
-
 Wanted = Callable[[Iterable[Record]], list[Address]]
 
 
@@ -31,22 +27,13 @@ async def read(view: View, where: Span | Header, known: Sequence[Address], wante
     if new := wanted(records):
         raws += (of_new := await view.logs(where, new))
         records += await view.decoded(of_new, where, new)
-    for header in await _headers(view, where):
+    for header in (where,) if isinstance(where, Header) else where.headers:
         left_out = await _left_out(view, header, raws, [*known, *new])
         records += left_out
         if late := wanted(left_out):
             records += await view.decoded(await view.logs(header, late), header, late)
     records.sort(key=lambda record: (record.block, record.log_index))
     return records
-
-
-async def _headers(view: View, where: Span | Header) -> list[Header]:
-    if isinstance(where, Header):
-        return [where]
-    if where.end.number - where.first >= LIVE_SPAN:
-        return [where.end]
-    inner = await asyncio.gather(*map(view.header, range(where.first, where.end.number)))
-    return [*(header for header in inner if header is not None), where.end]
 
 
 async def _left_out(view: View, header: Header, raws: Sequence[RawLog], known: Sequence[Address]) -> list[Record]:

@@ -28,6 +28,8 @@ _LONGEST_PAUSE_S: Final = 2.0
 _ECHO_S: Final = 0.2
 """A ring that brought nothing: the bell's node may be ahead of the endpoint, so look again this soon."""
 _LONGEST_DOUBT_S: Final = 30.0
+_STANDS_STILL_S: Final = 3.0
+"""A block takes this long from one provider to the next at most; after that who lacks it is left for who has it."""
 
 
 class EventSource:
@@ -70,6 +72,7 @@ class EventSource:
         self._doubted: tuple[Record, str] | None = None
         self._doubts, self._doubted_at = 0, 0.0
         self._idle_rings = 0
+        self._overtaken_since: float | None = None
 
     def ring(self) -> None:
         """Look now: somebody knows that something happened."""
@@ -132,8 +135,28 @@ class EventSource:
             self._rpc.blame(view.endpoint, str(error))
         else:
             self._settle(view, outcome)
-            return outcome
+            return None if await self._stands_still(view, outcome) else outcome
         return None
+
+    async def _stands_still(self, view: View, outcome: Advance | Lagging | Still) -> bool:
+        """Whether another endpoint has had the next block for a while. A node that stopped following its chain answers
+        as if nothing happened there."""
+        if outcome is not Still.NOTHING:
+            self._overtaken_since = None
+            return False
+        try:
+            async with asyncio.timeout(_STANDS_STILL_S):
+                ahead = await self._follower.overtaken(view)
+        except TimeoutError:
+            return False
+        since = self._overtaken_since = None if ahead is None else self._overtaken_since or self._now()
+        if since is None or self._now() - since < _STANDS_STILL_S:
+            return False
+        why = f"it stands still: {ahead} has the next block"
+        self._troubled(f"{self._rpc.name(view.endpoint)} lags: {why}")
+        self._rpc.blame(view.endpoint, why)
+        self._overtaken_since = None
+        return True
 
     def _settle(self, view: View, outcome: Advance | Lagging | Still) -> None:
         self._setbacks = 0

@@ -65,10 +65,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Blocks `first` to `last`, both included; `end` is the header of the last."""
+    """Blocks `first` to `end`, both included. `inner`: the headers between, where they are known; each is then the
+    parent of the next."""
 
     first: int
     end: Header
+    inner: tuple[Header, ...] = ()
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """All that are known."""
+        return (*self.inner, self.end)
 
 
 class View:
@@ -192,7 +199,8 @@ def _check(records: Sequence[Record], where: Span | Header, addresses: frozenset
     """Only what was asked for, each place once, one hash per height; Torn if the end is not the one we know."""
     end = where if isinstance(where, Header) else where.end
     first = end.number if isinstance(where, Header) else where.first
-    place, hashes = (-1, -1), {end.number: end.hash}
+    known = (where,) if isinstance(where, Header) else where.headers
+    place, hashes = (-1, -1), {header.number: header.hash for header in known}
     for record in records:
         if not first <= record.block <= end.number or record.emitter not in addresses:
             raise Contradiction(f"it sent a log of {record.emitter} in block {record.block}, which nobody asked for")

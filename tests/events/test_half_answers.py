@@ -275,3 +275,33 @@ def test_records_are_compared_whole() -> None:
     """The witness compares by equality: every field of a record takes part."""
     assert {field.name for field in Record.__dataclass_fields__.values() if field.compare} == {
         "block", "block_hash", "time", "log_index", "tx", "emitter", "event"}
+
+
+async def test_an_endpoint_that_stands_still_is_left_for_one_that_has_the_next_block(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bfl_events.source._STANDS_STILL_S", 0.1)
+    truth = chain_of_three()
+    frozen = truth.copy()
+    node = InProcess([frozen, truth])
+    async with listening(node) as listener:
+        await listener.until(reaches(3))
+        truth.mine(burned(5))
+        await listener.until(reaches(4))
+        await listener.hears("endpoint 0 lags: it stands still: endpoint 1 has the next block")
+        assert list(listener.log.records()) == truth.records()
+
+
+async def test_an_endpoint_that_is_a_moment_behind_another_is_kept() -> None:
+    ahead = chain_of_three()
+    behind = ahead.copy()
+    node = InProcess([behind, ahead])
+    async with listening(node) as listener:
+        await listener.until(reaches(3))
+        ahead.mine(burned(5))
+        asked = node.calls
+        while node.calls < asked + 8:
+            await asyncio.sleep(0.001)
+        behind.blocks.append(ahead.tip)
+        await listener.until(reaches(4))
+        assert node.blamed == []

@@ -290,6 +290,27 @@ async def test_one_endpoint_can_be_asked_for_a_second_opinion() -> None:
             await rpc.call_on(1, "eth_blockNumber")
 
 
+async def test_one_answer_that_fails_at_once_does_not_cost_a_whole_pass() -> None:
+    async with nodes(1) as (rpc, (node,)):
+        await rpc.call_on(0, "eth_blockNumber")
+        node.next(Status(503))
+        assert await rpc.call_on(0, "eth_blockNumber") == "0x4"
+        node.next(Status(503), Status(503))
+        with pytest.raises(Unavailable):
+            await rpc.call_on(0, "eth_blockNumber")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "2"}])
+async def test_who_limits_our_rate_is_not_asked_again_at_once(headers: dict[str, str]) -> None:
+    async with nodes(1) as (rpc, (node,)):
+        await rpc.call_on(0, "eth_blockNumber")
+        before = len(node.calls)
+        node.next(Status(429, headers))
+        with pytest.raises(Unavailable, match="429"):
+            await rpc.call_on(0, "eth_blockNumber")
+        assert len(node.calls) == before + 1
+
+
 async def test_doctor_hears_what_each_endpoint_says_also_the_wrong_ones() -> None:
     async with nodes(3, attempt_s=0.5) as (rpc, (first, second, third)):
         second.chain_id = 5

@@ -1,0 +1,203 @@
+"""Agents behind endpoints that disagree, lag, lie, drop, limit, cut off or hang: the task completes all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.events.rpc_double import Behaviour, Drop, Garbage, Half, Hang, Status
+from tests.system.chronicle import function_of
+from tests.system.consortium import WORKERS, Consortium
+from tests.system.proxy import Lie, Proxy
+from tests.system.test_reorgs import consortium, judge
+
+HTML = Garbage(b"<html><body>502 Bad Gateway</body></html>")
+BUSY = Status(429, {"Retry-After": "1"})
+
+
+def sometimes(proxy: Proxy, share: float, *behaviours: Behaviour) -> None:
+    """Misbehaves for a share of the calls, by a seed."""
+    dice = Random(7)
+
+    def behaviour(method: str) -> Behaviour | None:
+        return dice.choice(behaviours) if dice.random() < share else None
+
+    proxy._behaviour = behaviour  # type: ignore[method-assign]
+
+
+def head_moved_by(blocks: int) -> Lie:
+    """It claims a head that is not its own: too high, with a hash that is on no chain; or a true block that is old."""
+
+    def lie(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_blockNumber":
+            return hex(max(int(result, 16) + blocks, 0))
+        if method == "eth_getBlockByNumber" and params[0] == "latest":
+            number = max(int(result["number"], 16) + blocks, 0)
+            return {**result, "number": hex(number), "hash": "0x" + f"{number:064x}"[:64]}
+        return result
+
+    return lie
+
+
+def hash_of_no_chain(method: str, params: list[Any], result: Any) -> Any:
+    """The right height, another hash and parent."""
+    if method == "eth_getBlockByNumber" and params[0] == "latest":
+        return {**result, "hash": "0x" + "ab" * 32, "parentHash": "0x" + "cd" * 32}
+    return result
+
+
+def half_of_the_logs(method: str, _: list[Any], result: Any) -> Any:
+    return result[::2] if method == "eth_getLogs" else result
+
+
+def no_logs(method: str, _: list[Any], result: Any) -> Any:
+    return [] if method == "eth_getLogs" else result
+
+
+class Frozen:
+    """A node that stopped following: it answers from a moment ago for as long as it is frozen."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self, method: str, params: list[Any], result: Any) -> Any:
+        if self.number is None:
+            return result
+        if method == "eth_blockNumber":
+            return hex(self.number)
+        if method == "eth_getBlockByNumber" and result and int(result["number"], 16) > self.number:
+            return self.block if params[0] == "latest" else None
+        if method == "eth_getLogs":
+            return [log for log in result if int(log["blockNumber"], 16) <= self.number]
+        return result
+
+    def freeze(self, block: dict[str, Any]) -> None:
+        self.block, self.number = block, int(block["number"], 16)
+
+
+def without_receipts(lie: Lie) -> Lie:
+    def both(method: str, params: list[Any], result: Any) -> Any:
+        return None if method == "eth_getBlockReceipts" else lie(method, params, result)
+
+    return both
+
+
+def honest(_method: str, _params: list[Any], result: Any) -> Any:
+    return result
+
+
+def another_chain(method: str, _: list[Any], result: Any) -> Any:
+    return "0x5" if method == "eth_chainId" else result
+
+
+class Moments:
+    """What happens once a transaction of each function was passed on, in this order."""
+
+    def __init__(self, made: Consortium, *moments: tuple[str, Callable[[], None]]) -> None:
+        self.left = list(moments)
+        made.gate.after = self.play
+
+    async def play(self, raw: bytes) -> None:
+        if self.left and self.left[0][0] == function_of(raw):
+            self.left.pop(0)[1]()
+
+
+async def test_an_endpoint_that_lies_in_every_way_beside_an_honest_one_costs_nothing(tmp_path: Path) -> None:
+    """Another lie in every phase: heads too high, hashes of no chain, logs left out, an old head."""
+    async with consortium(tmp_path, endpoints=2) as made:
+        liar, frozen = made.endpoints[0], Frozen()
+
+        def tells(lie: Lie) -> Callable[[], None]:
+            return lambda: setattr(liar, "lie", lie)
+
+        def freeze() -> None:
+            frozen.freeze(made.anvil.rpc("eth_getBlockByNumber", "latest", False))
+            liar.lie = frozen
+
+        liar.lie = head_moved_by(10**6)
+        moments = Moments(
+            made, ("joinTask", tells(without_receipts(half_of_the_logs))), ("commitModel", tells(hash_of_no_chain)),
+            ("openModel", tells(head_moved_by(2))), ("commitScores", tells(without_receipts(no_logs))),
+            ("submitScore", freeze), ("nextRound", tells(head_moved_by(-3))), ("commitModel", tells(half_of_the_logs)),
+            ("attestFinal", freeze),
+        )
+        made.start()
+        await made.ends(150)
+        assert moments.left == []
+        judge(made)
+
+
+async def test_a_single_endpoint_whose_log_index_is_broken_is_read_by_its_receipts(tmp_path: Path) -> None:
+    async with consortium(tmp_path) as made:
+        made.endpoints[0].lie = half_of_the_logs
+        made.start()
+        await made.ends(90)
+        judge(made)
+
+
+async def test_a_single_endpoint_that_leaves_things_out_delays_everybody_and_says_so_until_it_is_mended(
+    tmp_path: Path
+) -> None:
+    """Without receipts only the fold can tell, and nobody decides on what cannot be."""
+    async with consortium(tmp_path) as made:
+        def break_it() -> None:
+            made.endpoints[0].lie = without_receipts(half_of_the_logs)
+
+        moments = Moments(made, ("commitModel", break_it))
+        made.start()
+        async with asyncio.timeout(90):
+            while not all(any("cannot be believed" in one["reason"] for one in made.told(name, "chain.unreachable"))
+                          for name in WORKERS):
+                await asyncio.sleep(0.05)
+        made.endpoints[0].lie = honest
+        await made.ends(90)
+        assert moments.left == []
+        judge(made)
+
+
+async def test_endpoints_that_drop_limit_cut_off_and_hang_lose_nothing(tmp_path: Path) -> None:
+    """Also the answer to a transaction that was passed on."""
+    async with consortium(tmp_path, endpoints=2) as made:
+        sometimes(made.endpoints[0], 0.15, Drop(), BUSY, Half(), HTML, Status(503))
+        sometimes(made.endpoints[1], 0.15, Drop(), Half(), HTML, Hang())
+        made.start()
+        await made.ends(150)
+        judge(made)
+
+
+async def test_one_honest_endpoint_that_comes_back_late_is_enough(tmp_path: Path) -> None:
+    """The first dies, the second serves another chain, the third hangs, then returns; the bells are deaf and mad."""
+    async with consortium(tmp_path, endpoints=3) as made:
+        first, second, third = made.endpoints
+        second.lie, third.always, first.mute = another_chain, Status(503), True
+        dead = asyncio.Event()
+
+        def die() -> None:
+            first.always = Drop()
+            dead.set()
+
+        moments = Moments(made, ("commitScores", die))
+        ringing = asyncio.create_task(ring_madly(second))
+        made.start()
+        await asyncio.wait_for(dead.wait(), 60)
+        async with asyncio.timeout(60):
+            while not all(made.told(name, "chain.unreachable") for name in WORKERS):
+                await asyncio.sleep(0.05)
+        third.always = None
+        await made.ends(90)
+        ringing.cancel()
+        assert moments.left == []
+        judge(made)
+
+
+async def ring_madly(proxy: Proxy) -> None:
+    """A bell that announces what is not so, a thousand times a second, and hangs up now and then."""
+    while True:
+        for _ in range(50):
+            await proxy.ring()
+            await asyncio.sleep(0.001)
+        for socket in list(proxy.sockets):
+            await socket.close()
