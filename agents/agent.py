@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from agents.core import requester, worker
 from agents.core.admission import decline, joinable, terms_of
 from agents.core.divergence import check_base
-from agents.core.intents import Done, Intent, Refused
+from agents.core.intents import Done, Intent, Outcome, Refused, Transaction
 from agents.core.losses import Loss
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
@@ -116,8 +116,8 @@ class Agent:
         self.address, self.role = charge.address, charge.role
         self._duties = worker.decide if charge.role == "worker" else requester.decide
         self._recollection = Recollection(outside.journal.record, outside.lost)
-        report = outside.narrator.report
-        self._runner = Runner(hands.perform, outside.journal.record, outside.clock, report, hands.give_up)
+        self._taken_effect: dict[str, int] = {}
+        self._runner = Runner(hands.perform, outside.journal.record, outside.clock, self._report, hands.give_up)
         self.daemon = Daemon(
             advances=self._advances, replay=outside.log.records, decide=self._decide, me=self._me, memory=self._memory,
             runner=self._runner, clock=outside.clock, block_s=charge.block_s, observer=outside.narrator,
@@ -156,8 +156,22 @@ class Agent:
                 self._outside.on_head()
                 yield advance
 
+    def _report(self, intent: Intent, what: str, detail: Outcome | BaseException | None) -> None:
+        self._outside.narrator.report(intent, what, detail)
+        if what == "finished" and isinstance(intent, Transaction):
+            self._compare_with_log(intent)
+
+    def _compare_with_log(self, intent: Transaction) -> None:
+        """A transaction that took effect is wanted no more as soon as the log shows it. Finished for the second time,
+        and no reorg between: the log leaves out what the receipt shows."""
+        before = self._taken_effect.get(intent.key)
+        self._taken_effect[intent.key] = self.daemon.rewinds
+        if before == self.daemon.rewinds:
+            what = type(intent).__name__
+            self._outside.source.distrust(intent.task, f"{what} was mined, and the log does not show it")
+
     def _distrust(self, record: Record, why: str) -> None:
-        self._outside.source.distrust(record, why)
+        self._outside.source.distrust(record.emitter, why)
 
     def _decide(self, world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]:
         self._recollection.look(world, memory, me)

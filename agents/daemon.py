@@ -72,6 +72,7 @@ class Daemon:
         self._afloat: Callable[[str], bool] = bool
         self._world, self._folded, self._last = World(), 0, (-1, -1)
         self.outlook: Outlook | None = None
+        self.rewinds = 0
 
     def stop(self) -> None:
         """Start nothing new, cancel what runs, and let `run` return."""
@@ -128,6 +129,7 @@ class Daemon:
             self._heads.see(advance, self._clock.time())
         rewinds = [advance.rewound_to for advance in inbox if advance.rewound_to is not None]
         if rewinds:
+            self.rewinds += len(rewinds)
             self._observer.rewound(min(rewinds))
             self._refold()                 # the log already holds all that the inbox says
         elif not self._doubting:

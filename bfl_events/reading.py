@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from bfl_events.decode import RawLog
-from bfl_events.rpc import RpcRefused
 from bfl_events.schema import Address, Record
 from bfl_events.view import Header, Span, View
 
@@ -42,9 +41,8 @@ async def _left_out(view: View, header: Header, raws: Sequence[RawLog], known: S
     shown = [raw for raw in raws if int(raw["blockNumber"], 16) == header.number]
     if not header.hides(shown, known, view.events):
         return []
-    try:
-        found = await view.receipt_logs(header, known)
-    except RpcRefused:      # it does not know the call; the bloom may have erred
+    found = await view.receipt_logs(header, known)
+    if found is None:      # the bloom may have erred, and the fold is there
         return []
     places = {int(raw["logIndex"], 16) for raw in shown}
     records = await view.decoded(found, header, known)

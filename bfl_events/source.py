@@ -16,7 +16,7 @@ from bfl_events.follower import Advance, Follower, Head, Still
 from bfl_events.lineage import PATIENCE_S, Lagging
 from bfl_events.log import EventLog, LogUnwritable
 from bfl_events.rpc import RpcRefused, Unavailable, WrongChain
-from bfl_events.schema import Address, Record, TaskCreated
+from bfl_events.schema import Address, TaskCreated
 from bfl_events.view import Contradiction, Reads, Torn, View
 
 __all__ = ["Advance", "EventSource", "Head", "Reads"]
@@ -69,7 +69,7 @@ class EventSource:
         self._trouble: str | None = None
         self._setbacks = 0
         self._undecodable: tuple[str, int] = ("", 0)
-        self._doubted: tuple[Record, str] | None = None
+        self._doubted: tuple[Address, str] | None = None
         self._doubts, self._doubted_at = 0, 0.0
         self._idle_rings = 0
         self._overtaken_since: float | None = None
@@ -78,10 +78,10 @@ class EventSource:
         """Look now: somebody knows that something happened."""
         self._bell.set()
 
-    def distrust(self, record: Record, why: str) -> None:
-        """This record, handed out and in the log, cannot follow from those before it: the endpoint left one out or
-        made one up. Its task is read again from its first log on, from another endpoint if there is one."""
-        self._doubted = (record, why)
+    def distrust(self, task: Address, why: str) -> None:
+        """What was handed out of this task's log cannot be all of it, or true: the endpoint left something out or made
+        it up. It is read again from its first log on, from another endpoint if there is one."""
+        self._doubted = (task, why)
         self.ring()
 
     async def advances(self) -> AsyncGenerator[Advance, None]:
@@ -194,7 +194,7 @@ class EventSource:
             raise WrongChain(self._rpc.name(view.endpoint), self._chain_id, got)
         self._same_chain = True
 
-    async def _read_again(self, record: Record, why: str) -> None:
+    async def _read_again(self, task: Address, why: str) -> None:
         """At growing distances: the fault may be of all endpoints, or last."""
         self._doubted = None
         now, endpoint = self._now(), self._rpc.current
@@ -202,7 +202,7 @@ class EventSource:
         self._doubted_at = now
         self._troubled(f"{self._rpc.name(endpoint)} cannot be believed: {why}; the task's log is read again")
         self._rpc.blame(endpoint, why)
-        self._follower.forget_task(record.emitter)
+        self._follower.forget_task(task)
         await asyncio.sleep(min(_FIRST_PAUSE_S * 2.0 ** min(self._doubts, 12), _LONGEST_DOUBT_S))
 
     async def _rest(self, rung: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from bfl_events import bloom
 from bfl_events.decode import DecodeError, EventTable, RawLog, any_bytes, decode_log, fixed_bytes, quantity, table
 from bfl_events.schema import Address, Record
+from bfl_events.transport import RpcRefused
 
 ADDRESSES_A_CALL: Final = 200
 _DECODED_AT_ONCE: Final = 200
@@ -133,12 +134,17 @@ class View:
             found += answer
         return found
 
-    async def receipt_logs(self, header: Header, addresses: Sequence[Address]) -> list[RawLog]:
-        """The same logs of a block by another way: out of its receipts. Raises RpcRefused where there is no such
-        call, and Torn if the receipts are those of another block."""
-        receipts = await self._ask("eth_getBlockReceipts", hex(header.number))
+    async def receipt_logs(self, header: Header, addresses: Sequence[Address]) -> list[RawLog] | None:
+        """The same logs of a block by another way: out of its receipts; None where it has none. Raises Torn if they
+        are those of another block."""
+        try:
+            receipts = await self._ask("eth_getBlockReceipts", hex(header.number))
+        except RpcRefused:
+            return None
+        if receipts is None:
+            return None
         if not isinstance(receipts, list) or not all(isinstance(one, dict) for one in receipts):
-            raise Torn(f"it has no receipts of block {header.number}")
+            raise Contradiction("its receipts are not a list of receipts")
         wanted = {address.lower() for address in addresses}
         if any(one.get("blockHash") != "0x" + header.hash.hex() for one in receipts):
             raise Torn(f"block {header.number} was replaced")

@@ -59,6 +59,7 @@ class Consortium:
     endpoints: Sequence[Proxy]
     rounds: int = 2
     window_s: int = 40
+    deadline_s: float = 4
     addresses: dict[str, Address] = field(default_factory=dict)
     running: dict[str, asyncio.Task[int]] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
@@ -128,7 +129,8 @@ class Consortium:
     def settings(self, name: str) -> Settings:
         assert self.deployed is not None
         chain = {"rpc": [one.url for one in self.endpoints], "chain_id": CHAIN_ID, "factory": self.deployed.factory,
-                 "start_block": self.deployed.block, "confirmations": 0, "poll_s": 0.5, "deadline_s": 4}
+                 "start_block": self.deployed.block, "confirmations": 0, "poll_s": 0.5,
+                 "deadline_s": self.deadline_s}
         return Settings(
             home=self.home(name), role="requester" if name == "requester" else "worker", name=name,
             profile="development", chain=chain, store={"address": "local:../blobs"},

@@ -127,13 +127,6 @@ def judge(made: Consortium) -> None:
     made.chronicle.every_wei_is_accounted_for(funds)
 
 
-async def test_a_task_without_any_fault_is_the_ruler(tmp_path: Path) -> None:
-    async with consortium(tmp_path) as made:
-        made.start()
-        await made.ends(60)
-        judge(made)
-
-
 async def test_a_reorg_in_every_phase_changes_nothing_that_matters(tmp_path: Path) -> None:
     async with consortium(tmp_path) as made:
         script = Script(made, [
