@@ -79,6 +79,7 @@ class Follower:
         self.announced = False
         self._rewound_to: int | None = None
         self._doubt_since: float | None = None
+        self._careful_to = -1
 
     async def look(self, view: View) -> Advance | Lagging | Still:
         """One look through one endpoint, with at most one commit. Raises what `View` raises, Torn and LogError."""
@@ -105,9 +106,11 @@ class Follower:
                 assert_never(verdict)
 
     def forget_task(self, task: Address) -> None:
-        """Rewind to before a task's creation, to read its log again."""
+        """Rewind to before a task's creation, to read its log again, and this time every header with it."""
         creations = [record for record in self._log.creations() if self._creates(record, task)]
         before = creations[0].block if creations else 0
+        if self._cursor is not None:
+            self._careful_to = self._cursor.number
         self._rewind(max((ref.number for ref in self._log.refs() if ref.number < before), default=None))
 
     @staticmethod
@@ -196,10 +199,14 @@ class Follower:
         """The next blocks after the cursor, by number; believed only if both ends still stand afterwards. `inner` are
         the headers up to `tip`, if they are known."""
         first = self._start if cursor is None else cursor.number + 1
-        last = tip.number if inner else min(tip.number, first + self._chunk - 1)
+        careful = first <= self._careful_to and not inner
+        chunk = min(self._chunk, FEW_BLOCKS) if careful else self._chunk
+        last = tip.number if inner else min(tip.number, first + chunk - 1)
         end = tip if last == tip.number else await view.header(last)
         if end is None:
             raise Torn(f"it claims to be at block {tip.number} but does not have block {last}")
+        if careful and cursor is not None:
+            inner = await _between(view, cursor, end) or ()
         try:
             records = await self._read(view, Span(first, end, inner))
         except (Unavailable, RpcRefused):

@@ -305,3 +305,19 @@ async def test_an_endpoint_that_is_a_moment_behind_another_is_kept() -> None:
         behind.blocks.append(ahead.tip)
         await listener.until(reaches(4))
         assert node.blamed == []
+
+
+async def test_a_log_that_is_read_again_is_read_with_every_header() -> None:
+    """A long stretch of history is read in one answer, and its holes are seen only by who looks for them."""
+    chain = FakeChain(2)
+    chain.receipts = True
+    chain.mine(created(1))
+    for n in range(30):
+        chain.mine(burned(n))
+    bench = Bench(chain)
+    bench.node.meddle = spoils(0, NOTHING, 12)
+    await bench.settle()
+    assert len(list(bench.log.records())) == 30
+    bench.follower.forget_task(TASK)
+    await bench.settle()
+    agrees(bench, chain)

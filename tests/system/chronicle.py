@@ -101,7 +101,8 @@ class Chronicle:
                 shown = Counter((record.event.worker, record.event.round, record.event.attempt)  # type: ignore[union-attr]
                                 for record in fork.records if isinstance(record.event, kind))
                 assert all(count == 1 for count in shown.values())
-        assert not {tx: why for tx, why in self.reasons.items() if why.rpartition(" ")[2] not in LATE}
+        unfit = [why for why in self.reasons.values() if why.rpartition(" ")[2] not in LATE]
+        assert unfit == []
 
     def no_nonce_was_skipped(self, sent: list[bytes]) -> None:
         """What every account has mined at the end is a run from 0 without a gap, and nothing waits for one."""
