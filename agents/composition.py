@@ -46,7 +46,7 @@ from agents.keyring import Keyring
 from agents.metrics import Metrics
 from agents.misconfiguration import SettingsError
 from agents.narrator import Narrator
-from agents.opening import mend, open_journal, tell_missing
+from agents.opening import Opening
 from agents.operations import Operator, handlers
 from agents.own_history import OwnHistory
 from agents.policy import limits_of, site_of, trials_of, unknown_task
@@ -151,11 +151,11 @@ async def _assemble(
     home = settings.home.network(chain_id, chain.factory).create()
     stack.enter_context(_locked(home))
 
-    absent = await asyncio.to_thread(mend, home, narrator.lost)
+    opening = Opening(home, narrator.lost)
+    await asyncio.to_thread(opening.mend)
     events = stack.enter_context(EventLog(home.events, Identity(chain_id, chain.factory, chain.start_block)))
-    journal = open_journal(home.journal, narrator.lost)
+    journal = opening.journal()
     stack.callback(journal.close)
-    tell_missing(absent, events, journal, narrator.lost)
     source = EventSource(
         rpc, events, factory=chain.factory, start_block=chain.start_block, ws_urls=chain.doorbells, poll_s=chain.poll_s,
         follow=lambda _: True,
@@ -166,6 +166,7 @@ async def _assemble(
         fees=FeePolicy() if chain.max_fee_gwei is None else FeePolicy(float(chain.max_fee_gwei)),
         report=narrator.outbox,
     )
+    opening.compare(events, journal, outbox_used=outbox.used)
     await stack.enter_async_context(outbox)
     contracts = ContractChain(rpc, outbox)
     await _insist(partial(check_factory, contracts, chain.factory), health, log)

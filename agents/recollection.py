@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from agents.core.intents import Done, Outcome
-from agents.core.losses import Loss, forgotten_commitments, losses, repaired
+from agents.core.losses import Loss, forgotten_commitments, losses, repaired, told_marks
 from agents.core.state import Me, Memory, World
 from agents.effects.ports import Transient
 from bfl_events.schema import Address
@@ -40,5 +40,6 @@ class Recollection:
         for loss in self._open.values():
             self._tell(loss, False)
         with suppress(Transient):                   # the disk is full: a mark is rarely missed
-            for key in forgotten_commitments(world, memory, me):
+            marks = [mark for loss in self._open.values() for mark in told_marks(loss)]
+            for key in (*forgotten_commitments(world, memory, me), *marks):
                 self._record(key, Done())

@@ -41,7 +41,7 @@ class Loss:
             said.append(f"the journal does not know {', '.join(lost)} in task {self.task}, which the chain shows: it "
                         "was lost, or an older backup was restored")
         if self.files:
-            said.append(f"{self.files} model files of task {self.task} that the journal names are gone")
+            said.append(f"of the model files of task {self.task} that the journal names, {self.files} are gone")
         return "; ".join(said) + (". What the open round needs is fetched from the peers or made again; a commitment "
                                   "that cannot be made again is not opened, which costs its fee")
 
@@ -59,6 +59,12 @@ def forgotten_commitments(world: World, memory: Memory, me: Me) -> tuple[str, ..
     result, somebody else uses the account's key.
     """
     return tuple(key for task, index in _mine(world, me) for key in _unaccounted(task, memory, me, index))
+
+
+def told_marks(loss: Loss) -> tuple[str, ...]:
+    """Keys that mark these rounds as told: the next start does not tell them again."""
+    kinds = (("model", loss.models), ("row", loss.rows))
+    return tuple(f"forgot:{loss.task}:{kind}:{round}" for kind, rounds in kinds for round in rounds)
 
 
 def repaired(task: TaskState, memory: Memory, me: Me) -> bool:
@@ -87,6 +93,8 @@ def _loss(task: TaskState, memory: Memory, me: Me, index: int) -> Loss | None:
               if index in a.commits and ("train", task.address, str(a.round)) not in known}
     rows = {a.round for a in task.attempts
             if index in a.score_commits and ("score", task.address, str(a.number)) not in known}
+    models = {round for round in models if f"forgot:{task.address}:model:{round}" not in memory.outcomes}
+    rows = {round for round in rows if f"forgot:{task.address}:row:{round}" not in memory.outcomes}
     terms = memory.terms(terms_of(task).key) is None
     files = sum(1 for _ in _missing_files(task, memory, me))
     if not (models or rows or terms or files):

@@ -94,6 +94,11 @@ class Outbox:
         return self._writer.account
 
     @property
+    def used(self) -> bool:
+        """Whether it has ever signed anything."""
+        return self._book.top is not None
+
+    @property
     def failure(self) -> Fatal | None:
         """Why the settling loop ended; a person must mend it, and the process should end with it."""
         return self._failure

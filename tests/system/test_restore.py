@@ -1,0 +1,148 @@
+"""Old backups restored, files lost and damaged, with real processes: the same task, the same model, all the money.
+
+One run of five rounds, so that it stays cheap: in each, worker 1 is robbed of something while the others wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from agents.effects.hands import training_seed
+from bfl_events.schema import ModelCommitted, ModelSubmitted, ScoresCommitted, ScoresSubmitted, WorkerPenalized
+from tests.anvil import ACCOUNTS, rpc
+from tests.system.participants import Consortium, Participant, consortium
+from tests.system.stand_in import GENESIS, average, trained
+
+ROUNDS = 5
+
+
+def expected_model(task: str) -> bytes:
+    """What the global model is after all rounds if nobody's update was left out."""
+    model = sha256(GENESIS).hexdigest()
+    for round in range(1, ROUNDS + 1):
+        parts = [(index, sha256(trained(model, training_seed(task, round, ACCOUNTS[index + 1]))).hexdigest())
+                 for index in range(3)]
+        model = sha256(average(model, parts)).hexdigest()
+    return bytes.fromhex(model)
+
+
+@pytest.mark.timeout(900)          # nine starts of a process, each of them slow on a busy machine
+def test_a_home_robbed_in_every_round_ends_with_the_same_model_and_all_its_money(tmp_path: Path) -> None:
+    with consortium(tmp_path, ROUNDS) as company:
+        victim, other, third = company.workers
+        third.release("train")
+        backup = _round_1_stopped_by_a_signal_and_without_its_journal(company, victim, other)
+        _round_2_restored_to_a_backup_of_round_1(company, victim, other, backup)
+        _round_3_with_its_keys_alone(company, victim, other)
+        _round_4_with_damaged_files(company, victim, other)
+        for one in company.everybody:
+            assert one.wait() == 0, company.told()
+        _check_the_end(company)
+
+
+def _round_1_stopped_by_a_signal_and_without_its_journal(
+    company: Consortium, victim: Participant, other: Participant
+) -> Path:
+    victim.release("train")
+    company.until_acted("committed", 1, 1)
+    victim.signal(signal.SIGTERM)
+    assert victim.wait() == 0
+    assert victim.said("agent.draining")
+    backup = company.backup(victim)                        # after commitModel, before openModel
+    (victim.network / "journal.sqlite").unlink()
+    victim.start()
+    company.until(lambda: victim.said("home.lost", what="journal"), "the lost journal was named")
+    company.until(lambda: victim.said("home.repaired"), "its work of round 1 was done again")
+    (memory,) = [loss for loss in victim.status()["lost"] if loss["what"].startswith("memory")]
+    assert "its own models of round 1" in memory["sentence"]
+    assert memory["repaired"]
+    other.hold("score")
+    other.release("train")
+    return backup
+
+
+def _round_2_restored_to_a_backup_of_round_1(
+    company: Consortium, victim: Participant, other: Participant, backup: Path
+) -> None:
+    company.until_acted("scored", 1, 1)
+    other.release("score")
+    company.until(lambda: company.task.call("core")[1] == 2, "round 2 began")
+    other.hold("score")
+    company.until_acted("scored", 1, 2)
+    victim.kill()
+    company.restore(victim, backup)
+    victim.start()
+    forgotten = "its own models of round 2, its own scores of rounds 1, 2"
+    company.until(lambda: _told_lost(victim, forgotten), "the old backup was noticed")
+    other.release("score")
+    other.hold("train")
+
+
+def _round_3_with_its_keys_alone(company: Consortium, victim: Participant, other: Participant) -> None:
+    company.until_acted("committed", 1, 3)
+    assert victim.said("home.lost", what="transactions")   # those between the backup and its return
+    victim.kill()
+    shutil.rmtree(victim.home.root / "networks")
+    victim.start()
+    company.until(lambda: _told_lost(victim, "that it has a seat at all, its own models of rounds 1, 2, 3"),
+                  "the empty home was noticed")
+    other.hold("score")
+    other.release("train")
+
+
+def _round_4_with_damaged_files(company: Consortium, victim: Participant, other: Participant) -> None:
+    company.until_acted("scored", 1, 3)
+    other.release("score")
+    company.until(lambda: company.task.call("core")[1] == 4, "round 4 began")
+    other.hold("score")
+    company.until_acted("scored", 1, 4)
+    victim.kill()
+    outbox, events = next(victim.home.root.glob("networks/*/outbox.sqlite")), victim.network / "events.sqlite"
+    for path in (outbox, events):                          # copied without its -wal, one of them torn
+        for beside in path.parent.glob(f"{path.name}-*"):
+            beside.unlink()
+    outbox.write_bytes(b"SQLite format 3\0" + b"\7" * 5000)
+    models = sorted((victim.network / "models").glob("*.safetensors"))
+    models[0].write_bytes(b"")
+    shutil.rmtree(company.directory / "blobs" / "pins" / ACCOUNTS[1].lower())
+    (key,) = victim.home.keystore.glob("UTC--*")
+    half = key.with_name(key.name.replace("UTC--", "UTC--1999-"))
+    half.write_bytes(key.read_bytes()[:200])
+    seen = len(victim.said("home.lost"))
+    victim.start()
+    company.until(lambda: {"outbox", "events", "models", "blobs"} <= {
+        line["what"] for line in victim.said("home.lost")[seen:]}, "every loss was named")
+    other.release("score")
+    company.until(lambda: company.task.call("core")[1] == 5, "round 5 began")
+    assert {path.name.partition(".damaged-")[0] for path in victim.home.root.rglob("*.damaged-*")} >= {
+        "outbox.sqlite", models[0].name}
+
+
+def _told_lost(victim: Participant, words: str) -> bool:
+    return any(words in line["reason"] for line in victim.said("home.lost"))
+
+
+def _check_the_end(company: Consortium) -> None:
+    events = company.events()
+    assert [event for event in events if isinstance(event, WorkerPenalized)] == []
+    for kind, one in ((ModelCommitted, "commitment"), (ScoresCommitted, "commitment"), (ModelSubmitted, "model_hash"),
+                      (ScoresSubmitted, "row")):
+        said = [(event.round, event.attempt, getattr(event, one)) for event in events
+                if isinstance(event, kind) and event.worker == ACCOUNTS[1]]
+        assert len(set(said)) == ROUNDS, kind                # never two different ones, and one of each in every round
+    final = expected_model(company.task.address)
+    assert company.task.call("finalHash") == final
+    assert sha256(company.requester.home.result(company.task.address).read_bytes()).digest() == final
+    assert int(rpc(company.anvil.url, "eth_getBalance", company.task.address, "latest"), 16) == 0
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BFL_")]:
+        monkeypatch.delenv(name)
