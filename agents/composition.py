@@ -53,7 +53,6 @@ from agents.policy import limits_of, site_of, trials_of, unknown_task
 from agents.redaction import Redactor
 from agents.settings import Settings
 from agents.storage import BlobSource, BlobStore, InvalidAddress, open_source, open_store
-from agents.storage.format import StoreTooNew, refuse_newer_store
 from agents.telemetry import Log, Marker, Telemetry, open_log
 from bfl_events.log import EventLog, Identity, LogDamaged, LogError, LogTooNew
 from bfl_events.rpc import Rpc, Unavailable, WrongChain, WrongContract
@@ -65,7 +64,7 @@ LOCKED_EXIT, CONFIGURATION_EXIT, WRONG_CHAIN_EXIT, KEYSTORE_EXIT, NEWER_EXIT = 1
 
 # What ends an agent with a sentence. Transient is among them at the start alone: later the runner retries it.
 PERSONS_MATTERS = (
-    Fatal, Transient, InvalidAddress, KeystoreError, LogError, SettingsError, StoreTooNew, WrongChain, WrongContract,
+    Fatal, Transient, InvalidAddress, KeystoreError, LogError, SettingsError, WrongChain, WrongContract,
 )
 
 _Answer = TypeVar("_Answer")
@@ -81,7 +80,7 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
     secret = password(settings.home, settings.account)
     private = [path for path in (settings.learning.data_dir,) if path is not None]
     bound = {"agent": settings.name or identity.address[:8], "role": settings.role, "address": identity.address}
-    refuse_newer(settings.home)
+    refuse_newer(settings.home, settings.store_address)
     settings.home.create()
     stamp(settings.home)
     telemetry = open_log(
@@ -116,7 +115,7 @@ def _exit_code(error: Exception) -> int:
             return KEYSTORE_EXIT
         case WrongChain() | WrongContract():
             return WRONG_CHAIN_EXIT
-        case LogTooNew() | StoreTooNew():
+        case LogTooNew():
             return NEWER_EXIT
         case LogDamaged():
             return 1            # the next start moves it aside
@@ -171,7 +170,6 @@ async def _assemble(
     contracts = ContractChain(rpc, outbox)
     await _insist(partial(check_factory, contracts, chain.factory), health, log)
     files = ModelFiles(home.models)
-    refuse_newer_store(settings.store_address)
     store = open_store(settings.store_address, owner=keyring.address.lower(), deadline=settings.store.deadline_s)
     stack.push_async_callback(store.close)
     routes = [await _route(address, settings, keyring.address, stack) for address in settings.routes]

@@ -14,6 +14,7 @@ from typing import Final
 from agents.effects import journal, slots
 from agents.home import Home
 from agents.misconfiguration import SettingsError
+from agents.storage.format import STORE_FORMAT
 from bfl_events import log_file
 from bfl_events.boundaries import Boundary, passing
 
@@ -22,9 +23,9 @@ TOO_NEW_EXIT: Final = 19
 _USER_VERSION: Final = slice(60, 64)       # in the header of a SQLite file, big-endian
 
 
-def refuse_newer(home: Home) -> None:
-    """Raises SettingsError (exit 19) if anything in the home is of a newer format than this version knows."""
-    for path, found, known in _stamps(home):
+def refuse_newer(home: Home, store: str) -> None:
+    """Raises SettingsError (exit 19) if the home, or an embedded store at the address `store`, is of a newer format."""
+    for path, found, known in _stamps(home, store):
         if found > known:
             raise SettingsError(
                 "This home was written by a newer bfl-agent.",
@@ -44,11 +45,14 @@ def stamp(home: Home) -> None:
             os.replace(part, path)
 
 
-def _stamps(home: Home) -> Iterator[tuple[Path, int, int]]:
+def _stamps(home: Home, store: str) -> Iterator[tuple[Path, int, int]]:
     """(file, its format, the newest that is known)."""
-    path = home.root / "format"
-    if path.is_file():
-        yield path, _number(path.read_bytes()), HOME_FORMAT
+    stamped = [(home.root / "format", HOME_FORMAT)]
+    if store.startswith("local:"):
+        stamped.append((Path(store.removeprefix("local:")) / "format", STORE_FORMAT))
+    for path, known in stamped:
+        if path.is_file():
+            yield path, _number(path.read_bytes()), known
     networks = home.root / "networks"
     for pattern, known in (("*/journal.sqlite", journal.VERSION), ("*/events.sqlite", log_file.SCHEMA_VERSION),
                            ("*/outbox.sqlite", slots.VERSION)):

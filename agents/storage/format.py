@@ -17,13 +17,7 @@ class StoreTooNew(StorageError):
     """A newer version of this program wrote the store; nothing was changed."""
 
 
-def refuse_newer_store(address: str) -> None:
-    """For an embedded store's address. Raises StoreTooNew."""
-    if address.startswith("local:"):
-        refuse_newer_directory(Path(address.removeprefix("local:")).expanduser())
-
-
-def refuse_newer_directory(directory: Path) -> None:
+def refuse_newer(directory: Path) -> None:
     """Raises StoreTooNew; a directory that is not there is of no format."""
     try:
         text = (directory / "format").read_text("utf-8").strip()

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from agents.storage.cid import UnixFsHasher, chunks, parse, to_text
 from agents.storage.download import Download
-from agents.storage.format import refuse_newer_directory, stamp_store
+from agents.storage.format import refuse_newer, stamp_store
 from agents.storage.partfile import PartFile, disk_errors, sweep, sync_directory
 from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
 from bfl_events.boundaries import Boundary, passing
@@ -87,7 +87,7 @@ class LocalStore:
 
     def _prepared(self, work: Callable[[Event], _T], stop: Event) -> _T:
         if not self._ready:
-            refuse_newer_directory(self._directory)
+            refuse_newer(self._directory)
             with disk_errors(f"opening the store {self._directory}"):
                 for directory in (self._mine, self._parts, self._quarantine):
                     directory.mkdir(parents=True, exist_ok=True)
