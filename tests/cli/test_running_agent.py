@@ -88,6 +88,15 @@ def test_status_shows_what_the_agent_says(worker: Operator) -> None:
         assert worker("status", "--check").code == 0
 
 
+def test_status_says_what_was_lost_and_that_the_agent_drains(worker: Operator) -> None:
+    lost = [{"what": "journal", "sentence": "journal.sqlite is gone", "repaired": False},
+            {"what": "memory of 0xT", "sentence": "the journal does not know round 2", "repaired": True}]
+    with agent(worker.home, status=STATUS | {"lost": lost, "draining": True}):
+        text = worker("status").out
+    for words in ("draining", "lost: journal.sqlite is gone", "made good: the journal does not know round 2"):
+        assert words in text
+
+
 def test_leaving_and_withdrawing_go_through_the_agent(worker: Operator, anvil: Anvil, factory: str) -> None:
     task = create_task(anvil.url, factory)
     join(task, ACCOUNTS[1])

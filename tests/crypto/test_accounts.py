@@ -187,3 +187,14 @@ def test_a_password_file_without_a_password_is_named(tmp_path: Path, content: by
         read_password(tmp_path / "password")
     with pytest.raises(KeyNotFound, match="nothing"):
         read_password(tmp_path / "nothing")
+
+
+def test_half_a_copy_of_a_key_file_does_not_hide_the_whole_one(tmp_path: Path) -> None:
+    made = new_account(tmp_path, "secret", created=datetime.now(UTC), scrypt_n=LIGHT_SCRYPT)
+    whole = made.path.read_bytes()
+    half = tmp_path / made.path.name.replace("UTC--", "UTC--1999-")
+    half.write_bytes(whole[:100])
+    assert address_of(load_account(tmp_path, made.address, "secret")) == made.address
+    made.path.unlink()
+    with pytest.raises(KeyDamaged, match="UTC--1999"):
+        load_account(tmp_path, made.address, "secret")

@@ -38,6 +38,10 @@ for line in sys.stdin:
         say(id=i, ok={})
     elif op == "fail": say(id=i, error={"kind": "task", "message": "it is broken", "do": "mend it"})
     elif op == "die": print("out of ideas", file=sys.stderr, flush=True); os._exit(3)
+    elif op == "train":
+        told = []; signal.signal(signal.SIGTERM, lambda *_: told.append(1)); say(id=i, progress={"started": True})
+        while not told: time.sleep(0.01)
+        say(id=i, error={"kind": "stopped", "message": "stopped after epoch 1 of 3", "do": "it goes on"})
     elif op == "hang": say(id=i, progress={"started": True}); time.sleep(60)
     elif op == "nearly": say(id=i, progress={"started": True}); time.sleep(r["s"]); say(id=i, ok={})
     elif op == "garbage": print(r["text"], flush=True); time.sleep(60)
@@ -268,6 +272,19 @@ async def test_restart_ends_the_running_request_at_once(learner: ChildLearner) -
     assert (await echo(learner))["pid"] != pid
     await learner.restart()
     assert (await echo(learner))["said"] == "hi"
+
+
+async def test_winding_up_ends_a_training_at_its_checkpoint_and_keeps_the_child(learner: ChildLearner) -> None:
+    learner.wind_up()                          # there is no child yet: nothing to do
+    running = asyncio.Event()
+    task = asyncio.create_task(learner.request("train", {}, lambda _: running.set()))
+    await asyncio.wait_for(running.wait(), 20)
+    pid = learner.pid
+    learner.wind_up()
+    with pytest.raises(LearnerFailed, match="stopped after epoch 1 of 3") as stopped:
+        await asyncio.wait_for(task, 20)
+    assert stopped.value.kind == "stopped"
+    assert (await echo(learner))["pid"] == pid
 
 
 async def test_a_progress_function_that_raises_does_not_leave_the_child_talking(learner: ChildLearner) -> None:

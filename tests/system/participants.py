@@ -31,7 +31,15 @@ from agents.keyring import Keyring
 from bfl_events.commitment import Creation
 from bfl_events.decode import decode_log
 from bfl_events.schema import Address, Event, Params, Wei
-from tests.anvil import ACCOUNTS, Anvil, Contract, deploy, rpc, start_anvil
+from tests.anvil import (
+    ACCOUNTS,
+    Anvil,
+    Contract,
+    _die_with_parent as die_with_parent,  # noqa: PLC2701
+    deploy,
+    rpc,
+    start_anvil,
+)
 from tests.cli.command import Operator
 from tests.core.tasks import PARAMS
 from tests.system.stand_in import GENESIS
@@ -59,7 +67,10 @@ class Participant:
         output = self.home.root / "output.log"
         command = (sys.executable, "-m", "tests.system.stand_in", "--home", str(self.home.root), "--task", self.task)
         with output.open("ab") as file:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  # no other thread forks here
+            )
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -185,6 +196,7 @@ def _home(path: Path, url: str, factory: str, key: str) -> Home:
     home = Home(path)
     set_values(home.config, "chain", {"factory": factory, "chain_id": 31337, "poll_s": 1})
     set_values(home.config, "store", {"address": "local:../blobs"})
+    set_values(home.config, "run", {"drain_s": 300})       # on a busy machine nothing happens in 20 s
     set_values(home.config, "policy", {"max_open_collateral_wei": "1 ether"})
     return home
 

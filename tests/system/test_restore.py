@@ -1,6 +1,6 @@
-"""Old backups restored, files lost and damaged, with real processes: the same task, the same model, all the money.
+"""Signals, old backups restored, files lost and damaged, with real processes: the same model, all the money.
 
-One run of five rounds, so that it stays cheap: in each, worker 1 is robbed of something while the others wait for it.
+One run of five rounds, so that it stays cheap: in each, something happens to worker 1 while the others wait for it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from agents.control import Refused, ask
 from agents.effects.hands import training_seed
+from agents.ending import SECOND_SIGNAL_EXIT
 from bfl_events.schema import ModelCommitted, ModelSubmitted, ScoresCommitted, ScoresSubmitted, WorkerPenalized
 from tests.anvil import ACCOUNTS, rpc
 from tests.system.participants import Consortium, Participant, consortium
@@ -37,7 +41,9 @@ def test_a_home_robbed_in_every_round_ends_with_the_same_model_and_all_its_money
     with consortium(tmp_path, ROUNDS) as company:
         victim, other, third = company.workers
         third.release("train")
-        backup = _round_1_stopped_by_a_signal_and_without_its_journal(company, victim, other)
+        _round_1_drained_in_the_middle_of_its_training(company, victim)
+        backup = _round_1_drained_twice(company, victim)
+        _round_1_without_its_journal(company, victim, other)
         _round_2_restored_to_a_backup_of_round_1(company, victim, other, backup)
         _round_3_with_its_keys_alone(company, victim, other)
         _round_4_with_damaged_files(company, victim, other)
@@ -46,15 +52,43 @@ def test_a_home_robbed_in_every_round_ends_with_the_same_model_and_all_its_money
         _check_the_end(company)
 
 
-def _round_1_stopped_by_a_signal_and_without_its_journal(
-    company: Consortium, victim: Participant, other: Participant
-) -> Path:
-    victim.release("train")
-    company.until_acted("committed", 1, 1)
+def _round_1_drained_in_the_middle_of_its_training(company: Consortium, victim: Participant) -> None:
+    company.until(lambda: victim.said("train.started"), "the first training began")
     victim.signal(signal.SIGTERM)
+    company.until(lambda: victim.said("agent.draining"), "it said that it drains")
+    status = victim.status()
+    assert status["draining"]
+    assert not status["ready"]
+    assert "starts nothing" in status["troubles"]["agent"]
+    with pytest.raises(Refused, match="drains"):
+        ask(victim.home.control_socket, "leave", task=company.task.address)
+    victim.release("train")
     assert victim.wait() == 0
-    assert victim.said("agent.draining")
+    assert victim.said("train.completed")
+    assert not company.task.call("committed") & 1          # nothing new was started
+    victim.start()
+    company.until_acted("committed", 1, 1)
+    assert len(victim.said("train.started")) == 1          # nor was anything repeated that was finished
+
+
+def _round_1_drained_twice(company: Consortium, victim: Participant) -> Path:
+    """The second signal does not wait for what the first one waits for."""
+    victim.kill()
     backup = company.backup(victim)                        # after commitModel, before openModel
+    with closing(sqlite3.connect(victim.network / "journal.sqlite")) as database, database:
+        database.execute("DELETE FROM outcome WHERE key LIKE 'train:%'")
+    victim.hold("train")
+    victim.start()
+    company.until(lambda: len(victim.said("train.started")) == 2, "the training that was lost began again")
+    victim.signal(signal.SIGTERM)
+    company.until(lambda: len(victim.said("agent.draining")) == 2, "it drains again")
+    victim.signal(signal.SIGTERM)
+    assert victim.wait() == SECOND_SIGNAL_EXIT
+    victim.release("train")
+    return backup
+
+
+def _round_1_without_its_journal(company: Consortium, victim: Participant, other: Participant) -> None:
     (victim.network / "journal.sqlite").unlink()
     victim.start()
     company.until(lambda: victim.said("home.lost", what="journal"), "the lost journal was named")
@@ -64,7 +98,6 @@ def _round_1_stopped_by_a_signal_and_without_its_journal(
     assert memory["repaired"]
     other.hold("score")
     other.release("train")
-    return backup
 
 
 def _round_2_restored_to_a_backup_of_round_1(
