@@ -21,6 +21,7 @@ from bfl_events.boundaries import Boundary, passing
 HOME_FORMAT: Final = 1
 TOO_NEW_EXIT: Final = 19
 _USER_VERSION: Final = slice(60, 64)       # in the header of a SQLite file, big-endian
+_FRACTIONS: Final = slice(21, 24)          # these must be 64, 32, 32: else the header is damaged and tells nothing
 
 
 def refuse_newer(home: Home, store: str) -> None:
@@ -68,4 +69,5 @@ def _database_format(path: Path) -> int:
     """0 for what is no SQLite file; whoever opens it says so."""
     with path.open("rb") as file:
         header = file.read(100)
-    return int.from_bytes(header[_USER_VERSION]) if header.startswith(b"SQLite format 3\0") else 0
+    sound = header.startswith(b"SQLite format 3\0") and header[_FRACTIONS] == bytes((64, 32, 32))
+    return int.from_bytes(header[_USER_VERSION]) if sound else 0

@@ -87,6 +87,12 @@ async def test_a_newer_home_is_refused_by_name_and_nothing_is_changed(home: Home
     assert files(home) == before
 
 
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"\7" * 5000, b"\xff" * 100])
+def test_a_damaged_database_is_not_taken_for_a_newer_one(home: Home, content: bytes) -> None:
+    next(home.root.rglob("outbox.sqlite")).write_bytes(content)
+    refuse_newer(home, load(home).store_address)
+
+
 async def test_a_newer_store_is_refused_by_whoever_opens_it(home: Home, tmp_path: Path) -> None:
     (home.root / "blobs" / "format").write_text("2\n")
     with pytest.raises(StorageError, match="written by a newer bfl-agent"):
