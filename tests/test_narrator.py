@@ -1,0 +1,56 @@
+"""What an agent says of its losses: a marker with a sentence, and the same sentence in `status`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from agents.core.intents import TrainModel
+from agents.health import Health
+from agents.metrics import Metrics
+from agents.narrator import Narrator
+from agents.telemetry import open_log
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.file, self.health = folder / "agent.log", Health()
+        log = open_log(self.file, console=None).log
+        self.narrator = Narrator(log, Metrics(CollectorRegistry()), self.health, "0x" + "11" * 20)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_loss_is_told_with_its_sentence_and_its_repair_with_its_name(bench: Bench) -> None:
+    bench.narrator.lost("journal", "journal.sqlite is gone")
+    bench.narrator.lost("journal", "journal.sqlite is gone", repaired=True)
+    assert [(line["event"], line["what"]) for line in bench.lines()] == [
+        ("home.lost", "journal"), ("home.repaired", "journal")]
+    assert bench.lines()[0]["reason"] == "journal.sqlite is gone"
+    assert bench.health.report()["lost"] == [
+        {"what": "journal", "sentence": "journal.sqlite is gone", "repaired": True}]
+
+
+def test_transactions_that_the_outbox_does_not_know_are_a_loss(bench: Bench) -> None:
+    bench.narrator.outbox("forgotten", {"first": 3, "count": 6})
+    (loss,) = bench.health.report()["lost"]
+    assert "6 transactions of this account, from nonce 3 on" in loss["sentence"]
+    assert bench.lines()[0]["event"] == "home.lost"
+
+
+def test_a_checkpoint_that_is_not_used_is_named(bench: Bench) -> None:
+    train = TrainModel("0xT", 2, bytes(32))
+    bench.narrator.progress(train, {"checkpoint_ignored": "written by torch 1.0.0; training begins again"})
+    (line,) = bench.lines()
+    assert (line["event"], line["level"]) == ("train.checkpoint.ignored", "warning")
+    assert "training begins again" in line["reason"]
