@@ -37,7 +37,6 @@ from agents.effects.seals import AccountSeals
 from agents.effects.signer import AccountSigner
 from agents.effects.stocktaking import take_stock
 from agents.effects.wall_clock import WallClock
-from agents.ending import Ending
 from agents.formats import refuse_newer, stamp
 from agents.health import Health, serve_http
 from agents.home import NetworkHome
@@ -52,6 +51,7 @@ from agents.own_history import OwnHistory
 from agents.policy import limits_of, site_of, trials_of, unknown_task
 from agents.redaction import Redactor
 from agents.settings import Settings
+from agents.shutdown import Shutdown
 from agents.storage import BlobSource, BlobStore, InvalidAddress, open_source, open_store
 from agents.telemetry import Log, Marker, Telemetry, open_log
 from bfl_events.log import EventLog, Identity, LogDamaged, LogError, LogTooNew
@@ -89,13 +89,13 @@ async def run(settings: Settings, *, task: Address | None = None, disguise: Disg
     )
     telemetry.log.info(Marker.AGENT_STARTED, version=version("bfl-agent"))
     health = Health()
-    ending = Ending(settings.run.drain_s, health, telemetry.log)
+    shutdown = Shutdown(settings.run.drain_s, health, telemetry.log)
     try:
-        with ending.signals(), ending.starting():
+        with shutdown.signals(), shutdown.starting():
             async with AsyncExitStack() as stack:
                 keyring = await asyncio.to_thread(Keyring, settings.home, identity, secret)
-                agent = await _assemble(settings, task, keyring, telemetry, Present(health, ending, disguise), stack)
-                ending.started(agent.drain)
+                agent = await _assemble(settings, task, keyring, telemetry, Present(health, shutdown, disguise), stack)
+                shutdown.started(agent.drain)
                 await agent.run()
         code = 0
     except PERSONS_MATTERS as error:
@@ -128,7 +128,7 @@ class Present:
     """What there is before anything is opened."""
 
     health: Health
-    ending: Ending
+    shutdown: Shutdown
     disguise: Disguise
 
 
@@ -190,7 +190,7 @@ async def _assemble(
     )
     workshop = Workshop(settings.home.results, home.checkpoints, settings.policy.max_model_bytes)
     agent = Agent(_charge(settings, keyring.address, task), outside, workshop)
-    answers = handlers(Operator(agent, keyring, telemetry, health, outbox, present.ending, chain_id, chain.factory))
+    answers = handlers(Operator(agent, keyring, telemetry, health, outbox, present.shutdown, chain_id, chain.factory))
     await stack.enter_async_context(control.serve(settings.home.control_socket, answers))
     return agent
 

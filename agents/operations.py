@@ -15,9 +15,9 @@ from agents.control import Handler, Operation, Refused
 from agents.core.intents import Withdraw
 from agents.effects.outbox import Outbox
 from agents.effects.ports import Call, Rejected, Transient
-from agents.ending import Ending
 from agents.health import Health
 from agents.keyring import Keyring
+from agents.shutdown import Shutdown
 from agents.telemetry import Marker, Telemetry
 from bfl_events.rules import claims
 from bfl_events.schema import Address, Phase
@@ -35,7 +35,7 @@ class Operator:
     telemetry: Telemetry
     health: Health
     outbox: Outbox
-    ending: Ending
+    shutdown: Shutdown
     chain_id: int
     factory: Address
     began: float = field(default_factory=time.time)
@@ -51,7 +51,7 @@ def handlers(operator: Operator) -> Mapping[str, Handler]:
 
 
 def _refuse_while_draining(operator: Operator) -> None:
-    if operator.ending.asked:
+    if operator.shutdown.asked:
         raise Refused("The agent drains.", "It was told to stop and starts nothing new.", "Start it again.",
                       exit_code=DRAINING_EXIT)
 
@@ -65,7 +65,8 @@ async def _status(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]
         "role": agent.role, "address": agent.address, "version": version("bfl-agent"),
         "uptime_s": round(now - operator.began, 1), "head": None if outlook is None else outlook.now.head,
         "chain_id": operator.chain_id, "factory": operator.factory, "balance_wei": await _balance(operator),
-        "draining": operator.ending.asked, **operator.health.report(), "doing": list(agent.busy()), "pending": pending,
+        "draining": operator.shutdown.asked, **operator.health.report(),
+        "doing": list(agent.busy()), "pending": pending,
         "tasks": [_task_line(task, agent.address) for task in tasks],
     }
 
@@ -142,7 +143,7 @@ async def _withdraw(operator: Operator, request: Mapping[str, Any]) -> Mapping[s
 
 
 async def _drain(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
-    operator.ending.ask()
+    operator.shutdown.ask()
     return {"draining": True}
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from agents.control import Refused, ask
 from agents.effects.hands import training_seed
-from agents.ending import SECOND_SIGNAL_EXIT
+from agents.shutdown import SECOND_SIGNAL_EXIT
 from bfl_events.schema import ModelCommitted, ModelSubmitted, ScoresCommitted, ScoresSubmitted, WorkerPenalized
 from tests.anvil import ACCOUNTS, rpc
 from tests.system.participants import Consortium, Participant, consortium

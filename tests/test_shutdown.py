@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.ending import Ending
 from agents.health import Health
+from agents.shutdown import Shutdown
 from agents.telemetry import open_log
 
 
@@ -20,7 +20,7 @@ class Bench:
         self.health, self.file = Health(), folder / "agent.log"
         self.telemetry = open_log(self.file, console=None)
         self.drained: list[float] = []
-        self.ending = Ending(7.0, self.health, self.telemetry.log)
+        self.shutdown = Shutdown(7.0, self.health, self.telemetry.log)
 
     def said(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.file.read_text().splitlines()]
@@ -33,12 +33,12 @@ def bench(tmp_path: Path) -> Bench:
 
 async def test_the_first_signal_drains_once_and_shows_in_health(bench: Bench) -> None:
     bench.health.beat()
-    with bench.ending.signals():
-        bench.ending.started(bench.drained.append)
+    with bench.shutdown.signals():
+        bench.shutdown.started(bench.drained.append)
         os.kill(os.getpid(), signal.SIGTERM)
-        while not bench.ending.asked:
+        while not bench.shutdown.asked:
             await asyncio.sleep(0)
-        bench.ending.ask()
+        bench.shutdown.ask()
     assert bench.drained == [7.0]
     assert bench.said() == ["agent.draining"]
     report = bench.health.report()
@@ -48,22 +48,22 @@ async def test_the_first_signal_drains_once_and_shows_in_health(bench: Bench) ->
 
 async def test_a_signal_during_the_start_breaks_it_off(bench: Bench) -> None:
     cleaned = False
-    with bench.ending.signals(), bench.ending.starting():
+    with bench.shutdown.signals(), bench.shutdown.starting():
         try:
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
         finally:
             cleaned = True
     assert cleaned
-    assert bench.ending.asked
+    assert bench.shutdown.asked
     await asyncio.sleep(0)                   # nothing of the cancellation is left
 
 
 async def test_a_cancellation_by_somebody_else_is_not_swallowed(bench: Bench) -> None:
     async def start() -> None:
-        with bench.ending.starting():
-            bench.ending.started(bench.drained.append)
-            bench.ending.ask()
+        with bench.shutdown.starting():
+            bench.shutdown.started(bench.drained.append)
+            bench.shutdown.ask()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(start())

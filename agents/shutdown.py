@@ -18,7 +18,7 @@ SECOND_SIGNAL_EXIT = 130
 PART = "agent"      # what health calls the trouble of being told to end
 
 
-class Ending:
+class Shutdown:
     """`asked` once somebody wants the end. `limit_s`: seconds for what the agent is doing."""
 
     def __init__(self, limit_s: float, health: Health, log: Log) -> None:
