@@ -85,7 +85,7 @@ class Journal:
         self._outcomes[key] = outcome
 
     def forget(self, key: str) -> None:
-        """Drop one outcome: what it stands for is gone."""
+        """Drop one outcome: what it stands for is gone. Raises Transient."""
         with self._writing(), passing(Boundary.JOURNAL_FORGET):
             self._database.execute("DELETE FROM outcome WHERE key = ?", (key,))
         self._outcomes.pop(key, None)

@@ -13,6 +13,7 @@ from typing import Protocol
 from agents.core.intents import Done, Published, TermsReady
 from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
+from agents.effects.ports import Transient
 from agents.storage.cid import UnixFsHasher, chunks
 from agents.storage.store import StorageError
 
@@ -47,7 +48,7 @@ async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scrat
                 if not await store.has(await asyncio.to_thread(_cid, source)):
                     await store.put(source)
                     restored += 1
-    except (StorageError, TimeoutError):
+    except (StorageError, TimeoutError, Transient):
         pass
     finally:
         scratch.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from agents.core.intents import Done, ModelReady, Outcome, Published, Refused, RowReady, TermsReady
-from agents.effects.journal import Journal, decode, encode
+from agents.effects.journal import Journal, JournalDamaged, decode, encode
 from agents.effects.ports import Fatal, Transient
 from bfl_events.schema import Word
 
@@ -42,6 +42,29 @@ def test_a_restart_reads_what_was_recorded_in_order(tmp_path: Path) -> None:
         ("score:b", RowReady((Word(2**255),), ((1, "V3"),))),
         ("train:a", ModelReady(b"\1" * 32)),
     ]
+
+
+def test_what_is_forgotten_stays_forgotten(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record("a", Done())
+    journal.record("b", Done())
+    journal.forget("a")
+    journal.forget("a")
+    assert list(journal.outcomes()) == ["b"]
+    journal.close()
+    assert list(Journal(tmp_path / "journal.sqlite").outcomes()) == ["b"]
+
+
+def test_an_entry_that_cannot_be_read_is_damage_and_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    journal.record("a", Done())
+    journal.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE outcome SET body = '{'")
+    with pytest.raises(JournalDamaged, match="journal.sqlite holds an entry"):
+        Journal(path)
+    assert path.stat().st_size > 0
 
 
 def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from bfl_events.boundaries import Boundary
 from bfl_events.codec import checksummed
 from bfl_events.lineage import Ref
-from bfl_events.log import EventLog, Identity, LogError, LogTooNew, OtherLog
+from bfl_events.log import EventLog, Identity, LogDamaged, LogError, LogTooNew, OtherLog
 from bfl_events.schema import Burned, Record, TaskCreated, Wei
 from tests.events.event_strategies import events
 
@@ -183,7 +183,7 @@ def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_damaged_file_is_explained(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.sqlite"
     path.write_bytes(content)
-    with pytest.raises(LogError, match="Remove it: it is read anew"):
+    with pytest.raises(LogDamaged, match="Remove it: it is read anew"):
         EventLog(path, IDENTITY)
 
 

@@ -167,7 +167,7 @@ def consortium(directory: Path, rounds: int) -> Iterator[Consortium]:
     """All started; the workers join one after another, so that worker n has index n - 1. Nothing is left running."""
     with start_anvil(directory, chain_id=31337) as anvil:
         factory = deploy(anvil.url).factory
-        homes = [_home(directory / name, anvil.url, factory, key) for name, key in
+        homes = [new_home(directory / name, anvil.url, factory, key) for name, key in
                  zip(("requester", "worker-1", "worker-2", "worker-3"), KEYS, strict=True)]
         address = asyncio.run(_create(Session(homes[0], yes=True), factory, _params(anvil, rounds)))
         requester, *workers = (Participant(home, address) for home in homes)
@@ -188,7 +188,7 @@ def consortium(directory: Path, rounds: int) -> Iterator[Consortium]:
                     one.process.wait()
 
 
-def _home(path: Path, url: str, factory: str, key: str) -> Home:
+def new_home(path: Path, url: str, factory: str, key: str) -> Home:
     operator = Operator(path)
     role = "requester" if path.name == "requester" else "worker"
     operator.ok("init", "--profile", "development", "--rpc", url, "--role", role)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,7 @@ from agents.effects.hands import training_seed
 from agents.shutdown import SECOND_SIGNAL_EXIT
 from bfl_events.schema import ModelCommitted, ModelSubmitted, ScoresCommitted, ScoresSubmitted, WorkerPenalized
 from tests.anvil import ACCOUNTS, rpc
-from tests.system.participants import Consortium, Participant, consortium
+from tests.system.participants import KEYS, LONGEST_S, Consortium, Participant, consortium, new_home
 from tests.system.stand_in import GENESIS, average, trained
 
 ROUNDS = 5
@@ -34,6 +35,23 @@ def expected_model(task: str) -> bytes:
                  for index in range(3)]
         model = sha256(average(model, parts)).hexdigest()
     return bytes.fromhex(model)
+
+
+def test_a_signal_while_no_endpoint_answers_ends_the_agent_at_once(tmp_path: Path) -> None:
+    home = new_home(tmp_path / "worker", "http://127.0.0.1:1", "0x" + "11" * 20, KEYS[1])
+    agent = Participant(home, "0x" + "22" * 20)
+    agent.start()
+    try:
+        end = time.monotonic() + LONGEST_S
+        while not agent.said("chain.unreachable"):
+            assert time.monotonic() < end
+            time.sleep(0.03)
+        agent.signal(signal.SIGTERM)
+        assert agent.wait() == 0
+    finally:
+        if agent.process is not None:
+            agent.kill()
+    assert [line["event"] for line in agent.lines][-2:] == ["agent.draining", "agent.stopped"]
 
 
 @pytest.mark.timeout(900)          # nine starts of a process, each of them slow on a busy machine
