@@ -219,10 +219,10 @@ class Agent:
     def _check_servable(self, outlook: Outlook) -> None:
         """A worker that has a seat and cannot read the terms any more (its journal is lost) needs a person."""
         for task in outlook.world.tasks.values():
-            if self._charge.role == "requester" or self._charge.task not in (None, task.address):
-                continue
+            index = task.index_of(self._charge.address)
+            counted = index is not None and not task.phase.ended and (task.active | task.pending) >> index & 1
             refused = self._outside.journal.outcomes().get(terms_of(task).key)
-            if self._charge.address in task.seats and not task.phase.ended and isinstance(refused, Refused):
+            if counted and isinstance(refused, Refused) and self._charge.task in (None, task.address):
                 raise Fatal(f"This account has a seat in task {task.address}, which cannot be served here: "
                             f"{refused.reason}. Mend that and start again, or leave the task.", exit_code=UNSERVED_EXIT)
 

@@ -107,6 +107,8 @@ class Exchange:
             with self._scratch.folder() as folder:
                 try:
                     await route.get(published.cid, folder / "copy", max_bytes=published.size)
+                except StoreFull as error:               # here, not there
+                    raise _trouble(error) from error
                 except StorageError as error:
                     raise Transient(
                         "the sealed model is in the own store, but cannot be read by another route: "

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -17,7 +17,7 @@ from agents.effects.hands import Hands
 from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
-from agents.storage import open_source, open_store
+from agents.storage import StoreFull, open_source, open_store
 from agents.storage.cid import to_text
 from tests.effects.test_exchange import CHAIN, MODEL, TASK, key
 from tests.storage.kubo_double import Fault, KuboDouble
@@ -111,6 +111,20 @@ async def test_other_bytes_by_the_other_route_are_not_enough(site: Site) -> None
     site.other.fault = Fault.CORRUPT
     with pytest.raises(Transient, match="another route"):
         await site.publish()
+
+
+async def test_a_full_disk_here_is_not_taken_for_a_dead_route(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.other.blobs = site.own.blobs
+    get = site.route.get
+
+    async def full(*arguments: Any, **named: Any) -> int:
+        await get(*arguments, **named)
+        raise StoreFull("no space left")
+
+    monkeypatch.setattr(site.route, "get", full)
+    with pytest.raises(Transient, match="^no space left$") as trouble:
+        await site.publish()
+    assert trouble.value.part == "disk"
 
 
 async def test_another_attempt_is_another_envelope(site: Site) -> None:

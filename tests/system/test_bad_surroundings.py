@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agents.cli.exits import Exit
+from agents.core.specification import Specification
 from agents.effects.ports import LearnerFailed, Progress
 from agents.storage.cid import cid_of_bytes, to_text
 from bfl_events.schema import Phase
@@ -170,3 +171,33 @@ async def test_own_code_that_raises_in_the_middle_ends_it_and_mended_it_goes_on(
         async with party.running() as again:
             await until(lambda: task.call("core")[0] == Phase.COMPLETED, "the task was completed", agent, again)
     assert not party.said("ledger.penalty.applied")
+
+
+async def test_whoever_has_a_seat_and_neither_journal_nor_code_any_more_is_told_so_and_can_come_back(
+    company: Company,
+) -> None:
+    requester = company.party("requester-of-lost", "requester")
+    task = await company.offer(requester, Specification("mine", 10))
+    plugin = '[learning.plugins]\nmine = "mine.py"\n'
+    party = company.party("lost", more=plugin)
+    async with party.running() as agent:
+        await until(lambda: task.call("indexPlus1", party.address), "it joined", agent)
+    for path in party.home.network(31337, company.factory).root.glob("journal.sqlite*"):
+        path.unlink()
+    configured(party, plugin, "")
+    assert await party.run() == Exit.PLUGIN
+    assert "nor among learning.plugins" in party.said("agent.halted")[-1]["reason"]
+    assert len(party.said("intent.started", intent="LoadTerms")) == 2, "one for each start, not one after the other"
+    party.home.config.write_text(party.home.config.read_text() + plugin)
+    async with party.running() as again:
+        await until(lambda: len(party.said("task.discovered")) == 2, "it has the terms again", again)
+    task.send("cancelTask", sender=requester.address)
+
+
+async def test_a_requester_needs_no_code_to_serve_its_task(company: Company) -> None:
+    requester = company.party("requester-without-code", "requester")
+    task = await company.offer(requester, Specification("theirs", 10))
+    async with requester.running(task.address) as agent:
+        await until(lambda: requester.said("task.discovered"), "it has the terms", agent)
+    assert not requester.said("task.declined")
+    task.send("cancelTask", sender=requester.address)

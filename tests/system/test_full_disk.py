@@ -15,10 +15,10 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 @pytest.fixture
-def own_mounts() -> None:
+def own_mounts(tmp_path: Path) -> None:
     """Only root of a mount namespace can mount; most systems let everybody be that in a user namespace of their own."""
     try:
-        subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True, capture_output=True)
+        subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no mount namespaces for this user here, so no small disk: {error}")
 
