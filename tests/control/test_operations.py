@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -45,7 +45,8 @@ async def test_a_full_disk_refuses_and_later_does_not(operation: Operation, what
     disk = FullDisk()
     daemon = SimpleNamespace(outlook=None)
     agent = SimpleNamespace(address=account(0), task=lambda _: task(), wish_to_leave=disk.wish_to_leave, daemon=daemon)
-    operator = Operator(*cast("Any", (agent, disk, None, None, None, 31337, "0xF")))
+    parts: dict[str, Any] = dict.fromkeys(Operator.__slots__)
+    operator = Operator(**parts | {"agent": agent, "keyring": disk, "ending": SimpleNamespace(asked=None)})
     with pytest.raises(Refused, match=rf"{what}.*(disk is full|No space left)"):
         await handlers(operator)[operation]({"task": TASK})
     assert disk.kept == []

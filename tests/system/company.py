@@ -105,10 +105,10 @@ class Party:
         return int(self.anvil.rpc("eth_getBalance", self.address, "latest"), 16)
 
     def files(self, *but: str) -> dict[str, bytes]:
-        """Everything in the home that an operator would miss: not logs, sockets, nor what `but` names."""
+        """Everything in the home that an operator would miss: not logs, sockets, its stamp, nor what `but` names."""
         known = ((path, str(path.relative_to(self.home.root))) for path in sorted(self.home.root.rglob("*")))
         return {name: path.read_bytes() for path, name in known
-                if path.is_file() and not name.startswith(("logs/", "run/", *but))}
+                if path.is_file() and not name.startswith(("logs/", "run/", "format", *but))}
 
     @cached_property
     def key(self) -> bytes:
