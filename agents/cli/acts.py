@@ -17,7 +17,7 @@ from agents.cli.view import View, look
 from agents.control import Operation, ask, is_live
 from agents.core.intents import LeaveTask, Refund, StartTask, Withdraw
 from agents.effects.ports import Call, Receipt
-from agents.notation import checksum_address, money
+from agents.notation import money
 from bfl_events.deadlines import claims, due
 from bfl_events.schema import Address, Phase
 from bfl_events.state import TaskState
@@ -102,10 +102,10 @@ async def cancel(session: Session, named: str | None) -> None:
     _sent(session, "cancelled", task, receipt)
 
 
-async def withdraw(session: Session, named: str | None, of: str | None = None) -> None:
+async def withdraw(session: Session, named: str | None, of: Address | None = None) -> None:
     """`withdraw(account)` and, for a requester, `refund()`, wherever something is owed. `of`: another's account."""
     view = await look(session)
-    owner = _account(view) if of is None else checksum_address(of)
+    owner = _account(view) if of is None else of
     tasks = [view.task(named)] if named is not None else [task for task in view.tasks if withdrawable(task, owner)]
     owed = {task.address: withdrawable(task, owner) for task in tasks}
     if not any(owed.values()):

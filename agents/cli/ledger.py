@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agents.cli.exits import Exit
-from agents.cli.failures import Failure
+from agents.cli.failures import Failure, usage
 from agents.cli.session import Session, short, table
 
 app = typer.Typer(
@@ -24,11 +24,11 @@ def show(
     """What an account staked, earned, lost and can take out, task by task."""
     from agents.cli.earnings import HEAD, row
     from agents.cli.view import look
-    from agents.notation import checksum_address
 
     session: Session = ctx.obj
+    named = None if of is None else _account(of)
     view = asyncio.run(look(session))
-    account = checksum_address(of) if of is not None else view.me
+    account = named or view.me
     if account is None:
         raise Failure(
             "There is no account in this home.",
@@ -80,7 +80,16 @@ def withdraw(
     """Take out what is owed to this account (a worker's credit and bond, a requester's refund)."""
     from agents.cli.acts import withdraw as withdraw_all
 
-    asyncio.run(withdraw_all(ctx.obj, task, of))
+    asyncio.run(withdraw_all(ctx.obj, task, None if of is None else _account(of)))
+
+
+def _account(text: str) -> str:
+    from agents.notation import checksum_address
+
+    try:
+        return checksum_address(text)
+    except ValueError as error:
+        raise usage(f"--of: {error}.", "An account is meant.", "Copy its address again.") from error
 
 
 def _hash(text: str) -> bytes:

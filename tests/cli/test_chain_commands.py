@@ -212,6 +212,12 @@ def test_anybody_sends_what_is_owed_to_whom_it_is_owed(
     assert stranger.ok(*helped, "--yes")["withdrawn_wei"] == "0"
 
 
+@pytest.mark.parametrize("command", ["show", "withdraw"])
+def test_a_ledger_of_no_account_is_a_mistake_in_typing(worker: Operator, command: str) -> None:
+    answer = worker("ledger", command, "--of", "0x123")
+    assert (answer.code, "'0x123' is no address" in answer.err) == (Exit.USAGE, True)
+
+
 def test_the_ledger_adds_up_and_a_penalty_is_explained(worker: Operator, anvil: Anvil, factory: str) -> None:
     """Two of three go through a round; the third misses it and pays for that."""
     task = started(anvil.url, factory, rounds=1, maxMiss=3)
