@@ -6,16 +6,15 @@ Owns the smallest TOML editing that does so: plain `key = value` lines in plain 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure
-from bfl_events.boundaries import Boundary, passing
+from agents.crypto.privatefile import write_private
+from bfl_events.boundaries import Boundary
 
 Value = str | int | bool | Sequence[str]
 
@@ -32,13 +31,7 @@ def set_values(path: Path, table: str, values: Mapping[str, Value]) -> None:
             f"Set by hand: {wanted}",
             Exit.CONFIGURATION,
         )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(changed)
-    with passing(Boundary.CONFIG_WRITE):
-        partial.replace(path)
+    write_private(path, changed.encode(), Boundary.CONFIG_WRITE)
 
 
 def with_values(text: str, table: str, values: Mapping[str, Value]) -> str:

@@ -5,12 +5,8 @@ Owns who lives and what killed whom. A life that ends otherwise than by its fail
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from bfl_events.boundaries import VARIABLE
+from tests.crash.births import Nursery
 from tests.crash.stage import Stage
 
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 240.0
 
 
@@ -40,32 +37,18 @@ class Member:
 
 
 class Company:
-    """`with Company(stage) as company: company.start("worker-1", armed); company.until(...)`."""
+    """`with Company(stage, nursery) as company: company.start("worker-1", armed); company.until(...)`."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, nursery: Nursery) -> None:
+        self.stage, self._nursery = stage, nursery
         self.members: dict[str, Member] = {}
-        self._pending = b""
-        self._nursery: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with (self.stage.directory / "nursery.stderr").open("wb") as stderr:
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=stderr, cwd=ROOT, env=environment)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._nursery is not None
-        for member in self.members.values():
-            if member.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(member.pid, signal.SIGKILL)
-        assert self._nursery.stdin is not None
-        self._nursery.stdin.close()
-        with self._nursery:
-            self._nursery.wait(20)
+        for name in self.members:
+            self.signal(name, signal.SIGKILL)
 
     def start(self, name: str, armed: Sequence[str] = (), environment: Mapping[str, str] | None = None, *,
               stays_down: int = 0) -> None:
@@ -87,16 +70,8 @@ class Company:
 
     def tend(self, wait_s: float = 0.05) -> None:
         """Hear who ended; start the killed again."""
-        assert self._nursery is not None
-        assert self._nursery.stdout is not None
-        ready, _, _ = select.select([self._nursery.stdout], [], [], wait_s)
-        if not ready:
-            return
-        data = os.read(self._nursery.stdout.fileno(), 65536)
-        assert data, f"the nursery died: {(self.stage.directory / 'nursery.stderr').read_text()}"
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        for line in lines:
-            self._hear(json.loads(line))
+        for message in self._nursery.hear(wait_s):
+            self._hear(message)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         pid = self.members[name].pid
@@ -141,13 +116,9 @@ class Company:
         return [line.removeprefix("failpoint ") for line in lines if line.startswith("failpoint ")]
 
     def _spawn(self, member: Member) -> None:
-        assert self._nursery is not None
-        assert self._nursery.stdin is not None
         member.lives, member.code, member.began = member.lives + 1, None, time.monotonic()
         environment = dict(member.environment)
         if member.armed:
-            environment["BFL_FAILPOINT"] = ",".join(member.armed)
-        wish = {"name": member.name, "environment": environment, "output": str(self.output(member.name)),
-                "argv": ["run", "--home", str(self.stage.home(member.name).root), "--task", self.stage.task]}
-        self._nursery.stdin.write(json.dumps(wish).encode() + b"\n")
-        self._nursery.stdin.flush()
+            environment[VARIABLE] = ",".join(member.armed)
+        command = ["bfl-agent", "run", "--home", str(self.stage.home(member.name).root), "--task", self.stage.task]
+        self._nursery.bear(member.name, command, environment, self.output(member.name))

@@ -1,7 +1,7 @@
 """Starts agents by fork, with everything imported beforehand: a life begins in milliseconds instead of seconds.
 
 `python -m tests.crash.nursery`: JSON lines in ({name, argv, environment, output}), JSON lines out ({name, pid}, then
-{name, status} as `waitpid` has it). Each life is a session of its own that runs `agents.cli.main`, as `bfl-agent` does.
+{name, status} as `waitpid` has it). Each life is a session of its own that runs what the console scripts run.
 Its end is the end of all.
 """
 
@@ -23,11 +23,13 @@ import agents.cli.create
 import agents.composition
 import agents.storage.kubo
 from agents.cli import main
-from agents.effects import apprentice, compute
+from agents.effects import compute
+from bfl_events.cli import main as events_main
 from tests.crash.witness import watch_if_asked
 
 _PUPIL = (sys.executable, "-P", "-m", "tests.crash.pupil")
-__all__ = ["agents", "apprentice", "uvloop"]
+PROGRAMS = {"bfl-agent": main, "bfl-events": events_main}
+__all__ = ["agents", "uvloop"]
 
 
 def serve() -> None:
@@ -79,12 +81,12 @@ def _live(wish: dict[str, Any]) -> NoReturn:
         os.dup2(source, target)
     os.closerange(3, 64)
     os.environ.update(wish["environment"])
-    sys.argv = ["bfl-agent", *wish["argv"]]
+    sys.argv = wish["argv"]
     compute.learning_command = lambda python=sys.executable: _PUPIL     # the children of these agents need no torch
     code = 1
     try:
         watch_if_asked(os.environ)
-        main()
+        PROGRAMS[sys.argv[0]]()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if isinstance(end.code, str):

@@ -1,7 +1,7 @@
 """What the chain does to the agents during a run, so that the steps are passed that only misfortune leads to.
 
-When round 2 begins, 16 blocks are reorganised away: more than an outbox buries under. In round 3 the transactions by
-which worker-1 would end a phase are lost on their way, and somebody else ends it.
+In round 2, 16 blocks are reorganised away: more than an outbox buries under. From then on the transactions by which
+worker-1 would end a round are lost on their way, and somebody else ends it, but only then.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Weather:
         self._reorganised = self._losing = False
         self._lost_in: dict[str, int] = {}        # nonce -> the sender's life in which it was lost first
         self._spared: set[str] = set()
+        self._lost_in_round: set[int] = set()
 
     def tend(self) -> None:
         round = count(self._stage, _ROUND_ADVANCED)
@@ -36,9 +37,9 @@ class Weather:
             self._reorganised = True
             self._stage.anvil.rpc("anvil_reorg", DEPTH, [])
             return
-        self._lose(wanted=round >= 3 and self._armed(Boundary.OUTBOX_ABANDON, Boundary.OUTBOX_VERSION))
+        self._lose(wanted=self._reorganised and self._armed(Boundary.OUTBOX_ABANDON, Boundary.OUTBOX_VERSION))
         if self._losing:
-            self._mine_the_rest()
+            self._mine_the_rest(round)
 
     def _armed(self, *steps: Boundary) -> bool:
         return any(one.startswith(f"{step}.") for step in steps for one in self._company.members[LOSER].armed)
@@ -50,18 +51,27 @@ class Weather:
             self._stage.anvil.rpc("evm_setAutomine", not wanted)
             self._stage.anvil.rpc("evm_mine")
 
-    def _mine_the_rest(self) -> None:
+    def _mine_the_rest(self, round: int) -> None:
         pool = self._stage.anvil.rpc("txpool_content")["pending"]
         waiting = [tx for sender in pool.values() for tx in sender.values()]
-        lost = [tx["hash"] for tx in waiting if self._is_lost(tx)]
+        ending = [tx for tx in waiting if tx["input"].startswith(_NEXT_ROUND)]
+        lost = [tx for tx in ending if self._is_lost(tx)]
+        if lost:
+            self._lost_in_round.add(round)
+        elif self._armed(Boundary.OUTBOX_ABANDON) and round not in self._lost_in_round:
+            lost = [tx for tx in ending if not self._is_its_own(tx)]       # nobody else is faster than worker-1
         for tx in lost:
-            self._stage.anvil.rpc("anvil_dropTransaction", tx)
+            self._stage.anvil.rpc("anvil_dropTransaction", tx["hash"])
         if len(waiting) > len(lost):
             self._stage.anvil.rpc("evm_mine")
 
+    def _is_its_own(self, tx: dict[str, Any]) -> bool:
+        own: bool = tx["from"].lower() == self._stage.addresses[LOSER].lower()
+        return own
+
     def _is_lost(self, tx: dict[str, Any]) -> bool:
         """Until its sender dies in giving it up: what it then sends again arrives, too late, and reverts."""
-        if tx["from"].lower() != self._stage.addresses[LOSER].lower() or not tx["input"].startswith(_NEXT_ROUND):
+        if not self._is_its_own(tx):
             return False
         sender = self._company.members[LOSER]
         first = self._lost_in.setdefault(tx["nonce"], sender.lives)

@@ -1,0 +1,41 @@
+"""One task with failpoints, from an empty directory to its outcome, with everything checked that holds for any run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.crash.births import Nursery
+from tests.crash.company import Company
+from tests.crash.node import Node
+from tests.crash.play import Arms, Plot, play
+from tests.crash.stage import Stage, staged
+from tests.crash.verdict import Outcome, faults, outcome
+from tests.crash.witness import VARIABLE
+
+QUIET = Plot()
+
+
+@contextmanager
+def running(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
+            witness: Path | None = None) -> Iterator[tuple[Stage, Outcome]]:
+    """The task is over inside, the chain and the homes are still there. Everybody has died of exactly what was meant
+    for him."""
+    environment = {VARIABLE: str(witness)} if witness is not None else {}
+    with staged(directory, store="local:../blobs" if node is None else node.url) as stage:
+        with Company(stage, nursery) as company:
+            play(stage, company, arms, plot, environment)
+        left = {member.name: member.armed for member in company.members.values() if member.armed}
+        assert not left, f"nobody came to {left}"
+        deaths = {member.name: len(member.fired) for member in company.members.values()}
+        assert all(deaths[name] == len(one) for name, one in arms.items()), deaths
+        kept = stage.pins if node is None else lambda name: node.marks(stage.addresses[name])
+        assert faults(stage, kept) == []
+        yield stage, outcome(stage)
+
+
+def run(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None) -> Outcome:
+    """What it came to."""
+    with running(directory, nursery, arms, plot, node=node) as (_, found):
+        return found
