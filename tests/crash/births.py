@@ -58,11 +58,11 @@ class Nursery:
 
     def command(self, argv: Sequence[str], output: Path, environment: Mapping[str, str], seconds: float = 120.0) -> int:
         """Run one command to its end; its exit status, negative for a signal."""
-        self.bear("command", argv, environment, output)
+        self.bear(str(output), argv, environment, output)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for message in self.hear(0.2):
-                if "status" in message:
+                if "status" in message and message["name"] == str(output):
                     status: int = message["status"]
                     return status
         raise TimeoutError(f"{argv} did not end: {output.read_text(errors='replace')[-2000:]}")

@@ -71,7 +71,9 @@ class Company:
     def tend(self, wait_s: float = 0.05) -> None:
         """Hear who ended; start the killed again."""
         for message in self._nursery.hear(wait_s):
-            self._hear(message)
+            run, _, name = message["name"].partition("|")
+            if run == str(self.stage.directory):        # else of a run that failed, and is told late
+                self._hear(self.members[name], message)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         pid = self.members[name].pid
@@ -87,8 +89,7 @@ class Company:
     def output(self, name: str) -> Path:
         return self.stage.directory / f"{name}.output"
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        member = self.members[message["name"]]
+    def _hear(self, member: Member, message: dict[str, Any]) -> None:
         if "pid" in message:
             member.pid = message["pid"]
             return
@@ -121,4 +122,4 @@ class Company:
         if member.armed:
             environment[VARIABLE] = ",".join(member.armed)
         command = ["bfl-agent", "run", "--home", str(self.stage.home(member.name).root), "--task", self.stage.task]
-        self._nursery.bear(member.name, command, environment, self.output(member.name))
+        self._nursery.bear(f"{self.stage.directory}|{member.name}", command, environment, self.output(member.name))

@@ -19,23 +19,24 @@ QUIET = Plot()
 
 @contextmanager
 def running(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
-            witness: Path | None = None) -> Iterator[tuple[Stage, Outcome]]:
+            witness: Path | None = None, all_fire: bool = True) -> Iterator[tuple[Stage, Outcome]]:
     """The task is over inside, the chain and the homes are still there. Everybody has died of exactly what was meant
-    for him."""
+    for him, or with `all_fire` False of some of it."""
     environment = {VARIABLE: str(witness)} if witness is not None else {}
     with staged(directory, store="local:../blobs" if node is None else node.url) as stage:
         with Company(stage, nursery) as company:
             play(stage, company, arms, plot, environment)
         left = {member.name: member.armed for member in company.members.values() if member.armed}
-        assert not left, f"nobody came to {left}"
         deaths = {member.name: len(member.fired) for member in company.members.values()}
-        assert all(deaths[name] == len(one) for name, one in arms.items()), deaths
+        assert not (left and all_fire), f"nobody came to {left}"
+        assert all(deaths[name] == len(one) for name, one in arms.items()) if all_fire else any(deaths.values()), deaths
         kept = stage.pins if node is None else lambda name: node.marks(stage.addresses[name])
         assert faults(stage, kept) == []
         yield stage, outcome(stage)
 
 
-def run(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None) -> Outcome:
+def run(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
+        all_fire: bool = True) -> Outcome:
     """What it came to."""
-    with running(directory, nursery, arms, plot, node=node) as (_, found):
+    with running(directory, nursery, arms, plot, node=node, all_fire=all_fire) as (_, found):
         return found

@@ -8,6 +8,7 @@ torch is replaced. `matrix.py` says who passes what.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.crash.matrix import both
 from tests.crash.node import kubo_node
 from tests.crash.play import Plot
 from tests.crash.run import run
+from tests.crash.stage import WORKERS
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
 
@@ -55,6 +57,18 @@ def test_killed_at_every_step_towards_an_ipfs_node_the_task_comes_to_the_same(
     with kubo_node() as node:
         assert run(tmp_path / "run", nursery, arms, Plot(requester_starts=True), node=node) == undisturbed
         assert node.unmarked() == set(), "pins that no garbage collector takes and no agent answers for"
+
+
+@pytest.mark.skipif(os.environ.get("BFL_CHAOS") != "full", reason="minutes; BFL_CHAOS=full runs it")
+@pytest.mark.parametrize("passing", [3, 5, 8, 13])
+def test_killed_at_later_passings_the_task_comes_to_the_same(
+    undisturbed: Outcome, nursery: Nursery, tmp_path: Path, passing: int
+) -> None:
+    """What a life comes to so late depends on the machine: those that are never reached do not count."""
+    often = both({Boundary.LOG_APPEND, Boundary.JOURNAL_RECORD}, passing)
+    rarely = both(matrix.OFTEN, passing) if passing < 8 else []
+    arms = {"requester": often, **dict.fromkeys(WORKERS, sorted({*often, *rarely}))}
+    assert run(tmp_path / "run", nursery, arms, all_fire=False) == undisturbed
 
 
 def test_every_step_has_its_place_in_the_matrix() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from bfl_events.boundaries import Boundary
 from bfl_events.keccak import keccak256
 from bfl_events.schema import RoundAdvanced
+from tests.anvil import NodeError
 from tests.crash.company import Company
 from tests.crash.events import count, topic
 from tests.crash.stage import Stage
@@ -54,7 +55,8 @@ class Weather:
     def _mine_the_rest(self, round: int) -> None:
         pool = self._stage.anvil.rpc("txpool_content")["pending"]
         waiting = [tx for sender in pool.values() for tx in sender.values()]
-        ending = [tx for tx in waiting if tx["input"].startswith(_NEXT_ROUND)]
+        ending = [tx for tx in waiting if tx["input"].startswith(_NEXT_ROUND)
+                  and (self._is_its_own(tx) and tx["nonce"] in self._lost_in or self._would_succeed(tx))]
         lost = [tx for tx in ending if self._is_lost(tx)]
         if lost:
             self._lost_in_round.add(round)
@@ -64,6 +66,14 @@ class Weather:
             self._stage.anvil.rpc("anvil_dropTransaction", tx["hash"])
         if len(waiting) > len(lost):
             self._stage.anvil.rpc("evm_mine")
+
+    def _would_succeed(self, tx: dict[str, Any]) -> bool:
+        """What is of an earlier time may pass, and reverts: later transactions wait for its nonce."""
+        try:
+            self._stage.anvil.rpc("eth_call", {key: tx[key] for key in ("from", "to", "input")}, "latest")
+        except NodeError:
+            return False
+        return True
 
     def _is_its_own(self, tx: dict[str, Any]) -> bool:
         own: bool = tx["from"].lower() == self._stage.addresses[LOSER].lower()
