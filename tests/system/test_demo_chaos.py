@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,27 @@ from tests.system.demo_process import RunningDemo, running_demo
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(600)]
 SEED, MINUTES = 11, 0.5       # a plan in which the requester dies for ever, and every kind comes within half a minute
+FREEZES_FIRST = 3
 WORKERS = ("worker-1", "worker-2", "worker-3")
+
+
+def test_ctrl_c_while_the_chain_is_frozen_leaves_nothing_running(tmp_path: Path) -> None:
+    with running_demo(tmp_path / "demo", "--chaos", "rpc", "--seed", str(FREEZES_FIRST), "--minutes", "1") as demo:
+        demo.until(lambda: any(frozen(pid) for pid in demo.everybody()), "the chain was frozen")
+        everybody = demo.everybody()
+        assert len(everybody) >= 1 + 1 + 4, "the supervisor, the chain, four agents"
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 130
+        assert "Traceback" not in demo.told()
+        demo.gone(everybody)
+
+
+def frozen(pid: int) -> bool:
+    """Whether a process is stopped by SIGSTOP."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
