@@ -116,11 +116,12 @@ async def _live(ground: Ground, number: int) -> Lived:
     """One task from its creation to its proof."""
     plan, display = ground.plan, ground.display
     nonce = hashlib.sha256(f"soak {ground.chaos.seed} {number}".encode()).hexdigest()
+    before = int(await ground.rpc.call("eth_blockNumber"), 16)
     stage = await announce(plan, ground.theatre, display, nonce)
     directory = plan.directory / f"task-{number + 1}"
     directory.mkdir()
     async with AsyncExitStack() as stack:
-        identity = Identity(CHAIN_ID, stage.factory, stage.start_block, f"task {stage.task}")
+        identity = Identity(CHAIN_ID, stage.factory, before + 1, f"task {stage.task}")      # no other task's events
         log = stack.enter_context(EventLog(directory / "events.sqlite", identity))
         spectator = Spectator(ground.rpc, log, stage.task, ground.upheaval.chain.url.replace("http", "ws", 1))
         supervisor = Supervisor(service(one, stage) for one in stage.participants)

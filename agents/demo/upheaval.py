@@ -35,6 +35,7 @@ class Upheaval:
         self.chain = chain
         self._state = state
         self._loaded_at = -1          # anvil cannot reorganise what it loaded
+        self._began: str | None = None
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -101,12 +102,20 @@ class Upheaval:
         return head - kept
 
     async def _keep(self, rpc: Rpc) -> int:
-        """Write the state beside the last one and rename it: anvil's own dump may be torn. Returns its newest block."""
-        state = gzip.decompress(bytes.fromhex((await rpc.call("anvil_dumpState")).removeprefix("0x")))
+        """Write the state beside the last one and rename it: anvil's own dump may be torn. Returns its newest block.
+
+        Every node makes a block 0 of its own before it loads the others, and dumps them all: only the first one's is
+        the chain's.
+        """
+        if self._began is None:
+            self._began = (await rpc.call("eth_getBlockByNumber", "0x0", False))["timestamp"]
+        state = json.loads(gzip.decompress(bytes.fromhex((await rpc.call("anvil_dumpState")).removeprefix("0x"))))
+        state["blocks"] = [block for block in state["blocks"]
+                           if int(block["header"]["number"], 16) or block["header"]["timestamp"] == self._began]
         partial = self._state.with_suffix(".partial")
-        partial.write_bytes(state)
+        partial.write_text(json.dumps(state), "ascii")
         partial.replace(self._state)
-        return int(json.loads(state)["block"]["number"], 16)
+        return int(state["block"]["number"], 16)
 
     async def _start_again(self) -> LocalChain:
         port = urlsplit(self.chain.url).port

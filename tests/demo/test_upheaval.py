@@ -121,6 +121,15 @@ async def test_a_restarted_node_has_lost_its_newest_blocks_and_no_others(
     assert times == sorted(times), "time never goes backwards"
 
 
+async def test_however_often_it_is_restarted_it_stays_the_same_chain(upheaval: Upheaval, rpc: Rpc) -> None:
+    """An agent that finds another block 0 refuses to go on, and is right."""
+    genesis = (await block(rpc, 0))["hash"]
+    for _ in range(4):
+        await upheaval.restart(0)
+        await until_height(rpc, await height(rpc) + 1)       # time goes on, so that each node's own block 0 is another
+        assert (await block(rpc, 0))["hash"] == genesis
+
+
 async def test_after_a_restart_only_what_came_since_can_be_reorganised(upheaval: Upheaval, rpc: Rpc) -> None:
     await until_height(rpc, 1)
     await upheaval.restart(0)
