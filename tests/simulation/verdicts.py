@@ -16,7 +16,7 @@ from bfl_events.deadlines import Removal
 from bfl_events.schema import Address, Phase, Record
 from bfl_events.settlement import Fault
 from bfl_events.state import TaskState
-from tests.simulation.host import Host
+from tests.simulation.host import TIMING, Host
 from tests.simulation.learner import average
 
 if TYPE_CHECKING:
@@ -244,8 +244,15 @@ def _check_nonces(judge: Judge) -> None:
 def _check_waiting(judge: Judge, host: Host) -> None:
     count = judge.network.head.state.nonces.get(host.address, 0)
     waiting = [nonce for sender, nonce in judge.network.pool if sender == host.address and nonce > count]
+    if judge.index[host.address] in judge.faults.forgot and _just_undone(judge):
+        return                      # a reorg opened a gap below what it remembers, to be filled when it counts as stuck
     if waiting and (host.address, count) not in judge.network.pool and host.agent is not None:
         judge.violated(f"{host.name} has nonces {waiting} in the pool, but {count} is missing")
+
+
+def _just_undone(judge: Judge) -> bool:
+    since = judge.network.now() - judge.network.epoch - 2 * (TIMING.stuck_s + TIMING.interval_s)
+    return any(one.kind == "undone" and one.until >= since for one in judge.faults.disturbances)
 
 
 def _difference(seen: TaskState | None, task: TaskState) -> str:
