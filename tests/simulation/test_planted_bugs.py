@@ -1,11 +1,12 @@
 """The simulation proves its worth: each bug that is planted on purpose is found, and soon.
 
-Only seeds whose scenario could show a bug are run, up to the limit of the promise.
+First the seed that showed it last time; if the product or the scenarios have changed since, a search up to the limit of
+the promise, among the seeds whose scenario could show the bug at all. `SHOWN_BY` says which: it only saves time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -43,13 +44,42 @@ SHOWN_BY: Mapping[str, Callable[[Scenario], bool]] = {
 }
 
 
+FOUND_AT: Mapping[str, int] = {
+    "salt_without_attempt": 94,
+    "waits_for_the_requester": 55,
+    "nobody_helps_the_dead": 567,
+    "only_the_first_in_line_advances": 803,
+    "deadlines_gated_by_estimates": 567,
+    "rewind_not_refolded": 1870,
+    "duplicates_folded_twice": 1870,
+    "null_block_is_a_reorg": 1736,
+    "unmined_is_forgotten_at_a_restart": 1870,
+    "new_nonce_for_a_signed_intent": 310,
+    "act_before_journal": 1533,
+    "sent_before_it_is_written_down": 803,
+    "streak_not_reset": 1870,}
+"""Seeds that showed these bugs when they were last looked for. A stale one costs time, not the proof."""
+
+
+def seeds_for(bug: str) -> Iterator[int]:
+    if bug in FOUND_AT:
+        yield FOUND_AT[bug]
+    shows = SHOWN_BY.get(bug, any_seed)
+    yield from (seed for seed in range(LIMIT) if shows(scenario(seed)))
+
+
 def test_there_are_at_least_ten() -> None:
     assert len(BUGS) >= 10
+    assert FOUND_AT.keys() | SHOWN_BY.keys() <= BUGS.keys()
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str) -> None:
-    seeds = (seed for seed in range(LIMIT) if SHOWN_BY.get(bug, any_seed)(scenario(seed)))
     with planted(bug):
-        found = next((result for result in map(run, map(scenario, seeds)) if result.broken), None)
+        found = next((seed for seed in seeds_for(bug) if run(scenario(seed)).broken), None)
     assert found is not None, f"{bug} is not found by any of {LIMIT} seeds"
+
+
+@pytest.mark.parametrize("seed", sorted(set(FOUND_AT.values())))
+def test_without_the_bug_the_same_seed_breaks_nothing(seed: int) -> None:
+    assert run(scenario(seed)).broken == []
