@@ -219,11 +219,12 @@ class Judge:
                 self.violated(f"{who} replaces its commitment in attempt {event.attempt} though its base is the same")
 
     def _check_row_commitment(self, task: TaskState, event: ev.ScoresCommitted) -> None:
-        """Nobody judges the same models of the same attempt in two ways."""
+        """Nobody judges the same models of the same attempt in two ways. After a reorg the bytes of the old fork may be
+        mined first, and the right row replaces them."""
         attempt = next(a for a in task.attempts if a.number == event.attempt)
         opened = tuple(attempt.opened[index].model_hash for index in sorted(attempt.opened))
         context = (event.worker, event.attempt, attempt.seed, opened)
-        if self._commitments.setdefault(context, event.commitment) != event.commitment:  # noqa: SIM102
+        if self._commitments.setdefault(context, event.commitment) != event.commitment and not self.orphans:  # noqa: SIM102
             if self.index[event.worker] not in self.faults.forgot:
                 self.violated(f"{self._name(event.worker)} commits to other scores in attempt {event.attempt}")
 

@@ -57,7 +57,13 @@ FOUND_AT: Mapping[str, int] = {
     "new_nonce_for_a_signed_intent": 310,
     "act_before_journal": 1533,
     "sent_before_it_is_written_down": 803,
-    "streak_not_reset": 1870,}
+    "streak_not_reset": 1870,
+    "opens_something_else": 1774,
+    "no_confirmation_wait": 1738,
+    "recipients_from_the_wrong_roster": 9,
+    "extensions_share_a_key": 1287,
+    "failures_are_final": 76,
+}
 """Seeds that showed these bugs when they were last looked for. A stale one costs time, not the proof."""
 
 
