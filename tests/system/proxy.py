@@ -34,6 +34,7 @@ class Gate:
         self._idle = asyncio.Event()
         self._idle.set()
         self._under_way = 0
+        self._turn = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -66,12 +67,13 @@ class Gate:
 
     async def closed(self, act: Callable[[], None]) -> None:
         """Do something to the chain while nothing is on its way to it."""
-        self._open.clear()
-        try:
-            await self._idle.wait()
-            act()
-        finally:
-            self._open.set()
+        async with self._turn:      # acts keep their order
+            self._open.clear()
+            try:
+                await self._idle.wait()
+                act()
+            finally:
+                self._open.set()
 
     async def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
         assert self._session is not None
