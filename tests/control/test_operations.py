@@ -46,7 +46,7 @@ async def test_a_full_disk_refuses_and_later_does_not(operation: Operation, what
     daemon = SimpleNamespace(outlook=None)
     agent = SimpleNamespace(address=account(0), task=lambda _: task(), wish_to_leave=disk.wish_to_leave, daemon=daemon)
     parts: dict[str, Any] = dict.fromkeys(Operator.__slots__)
-    operator = Operator(**parts | {"agent": agent, "keyring": disk, "ending": SimpleNamespace(asked=False)})
+    operator = Operator(**parts | {"agent": agent, "keyring": disk, "shutdown": SimpleNamespace(asked=False)})
     with pytest.raises(Refused, match=rf"{what}.*(disk is full|No space left)"):
         await handlers(operator)[operation]({"task": TASK})
     assert disk.kept == []
