@@ -51,6 +51,7 @@ class Run:
     out: Path
     seed: int
     checkpoints: Path | None = None
+    stop: Callable[[], bool] = bool
 
 
 @dataclass
