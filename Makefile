@@ -11,10 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MODULES := contracts/node_modules/.package-lock.json
 READY := .venv/.project $(MODULES)
 
-.PHONY: help demo test check contracts bench setup lock clean
+.PHONY: help demo test check chaos contracts bench setup lock clean
 help:
 	@echo 'make demo        set up, then train, attest and pay on this machine (about a minute)'
 	@echo 'make test        every test that one machine can run     make check      lint, types, format'
+	@echo 'make chaos       kills at later passings, every attack, and a soak under all kinds of faults (about 40 minutes)'
 	@echo 'make contracts   compile; rewrite bfl_events/abi         make bench      the measured figures'
 	@echo 'make setup       only set up                             make clean      remove what was set up or built'
 	@echo 'make lock        pin the newest dependencies again'
@@ -33,6 +34,10 @@ check: $(READY)
 	.venv/bin/mypy
 	cd contracts && node_modules/.bin/forge fmt --check
 	node contracts/script/export.js --check
+
+chaos: $(READY)
+	@BFL_CHAOS=full EVERY_ATTACK=1 .venv/bin/python -m pytest tests/crash tests/adversaries
+	@.venv/bin/bfl-agent demo --chaos kill,rpc,store,reorg --minutes 15 $(ARGS)
 
 contracts: $(READY)
 	cd contracts && node_modules/.bin/forge build
