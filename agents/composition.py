@@ -33,6 +33,7 @@ from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.outbox import Outbox
 from agents.effects.ports import Fatal, Learner, Transient
+from agents.effects.scratch import Scratch
 from agents.effects.seals import AccountSeals
 from agents.effects.signer import AccountSigner
 from agents.effects.stocktaking import take_stock
@@ -225,7 +226,8 @@ async def _route(address: str, settings: Settings, account: Address, stack: Asyn
 
 async def _take_stock(journal: Journal, files: ModelFiles, store: BlobStore, home: NetworkHome, narrator: Narrator
                       ) -> None:
-    gone, restored = await take_stock(journal, files, store, home.work / "stocktaking")
+    with Scratch(home.envelopes).folder() as folder:
+        gone, restored = await take_stock(journal, files, store, folder / "document")
     if gone or restored:
         narrator.lost("blobs", f"the blob store has lost {gone} envelopes that this agent had published and {restored} "
                       "public files. The files were put back; an envelope that is still to be announced is sealed "

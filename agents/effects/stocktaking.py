@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -29,14 +30,14 @@ class Holdings(Protocol):
 
 
 async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scratch: Path) -> tuple[int, int]:
-    """(envelopes that are gone, public blobs that were put back).
+    """(envelopes that are gone, public blobs that were put back). `scratch`: a file to be dropped afterwards.
 
     A journalled envelope that is gone is forgotten, so that one that is still due is sealed and published again; one
     whose address stands on the chain stays lost, and peers who lack its model ask for it. Specifications and initial
     models are put back from the journal and the model folder: the same bytes have the same CID.
     """
     gone = restored = 0
-    try:
+    with suppress(StorageError, TimeoutError, Transient):
         async with asyncio.timeout(PATIENCE_S):
             for key, published in _envelopes(journal):
                 if not await store.has(published.cid):
@@ -48,10 +49,6 @@ async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scrat
                 if not await store.has(await asyncio.to_thread(_cid, source)):
                     await store.put(source)
                     restored += 1
-    except (StorageError, TimeoutError, Transient):
-        pass
-    finally:
-        scratch.unlink(missing_ok=True)
     return gone, restored
 
 

@@ -24,7 +24,10 @@ from bfl_events.cli import app as bfl_events
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "runbooks").glob("*.md")))
 PROGRAMS = {"bfl-agent": bfl_agent, "bfl-events": bfl_events}
-SETTINGS = {"chain.rpc", "chain.confirmations", "chain.factory", "account.payout", "account.address", "observe.http", "store.address"}
+SETTINGS = {
+    "chain.rpc", "chain.confirmations", "chain.factory", "account.payout", "account.address", "observe.http",
+    "store.address",
+}
 MARKER = re.compile(r"`([a-z]+(?:\.[a-z]+)+)`")
 
 

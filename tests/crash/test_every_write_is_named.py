@@ -26,7 +26,6 @@ UNNAMED = {     # module and function -> why its writes need no name
     "agents.cli.create._publish": SCRATCH,
     "agents.cli.create._genesis": SCRATCH,
     "agents.cli.checks_local._routes": SCRATCH,
-    "agents.effects.stocktaking.take_stock": SCRATCH,
     "agents.effects.stocktaking._public": SCRATCH,
     "agents.effects.exchange.Exchange.read_public": SCRATCH,
     "agents.effects.hands.Hands._load_terms": SCRATCH,
