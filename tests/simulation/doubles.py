@@ -20,6 +20,7 @@ import agents.core.reduce as reduce_module
 import agents.daemon as daemon_module
 import agents.effects.exchange as exchange_module
 import agents.effects.runner as runner_module
+import bfl_events.bloom as bloom_module
 import bfl_events.commitment as commitment_module
 import bfl_events.fold as fold_module
 import bfl_events.log as log_module
@@ -105,7 +106,7 @@ _STAND_INS: tuple[tuple[Any, str, Any], ...] = (
     (runner_module, "LONGEST_REST_S", 2.0),
     (runner_module, "OBSERVE_S", 4.0),
     (view_module, "decode_log", _decode_log),
-    (view_module, "keccak256", _keccak),
+    (bloom_module, "keccak256", _keccak),
     (commitment_module, "keccak256", _keccak),
     (contract_module, "keccak256", _keccak),
 )
