@@ -13,7 +13,6 @@ from tests.simulation.ledger import GAS_USED, GWEI, Block, hexed
 from tests.simulation.network import Network
 from tests.simulation.transactions import read_signed, revert_data
 
-
 TOPIC = hexed(bytes(32))
 """Of every log: blooms are full here, which says nothing, so that nobody compares it."""
 
