@@ -214,10 +214,11 @@ def waits_for_the_requester() -> Iterable[Patch]:
 
 
 def scores_with_the_wrong_row() -> Iterable[Patch]:
-    """The newest row is revealed, whatever was committed."""
+    """The first row of the attempt is revealed, whatever was committed. (The newest one would do: since rows are taken
+    only where they hold, the newest is nearly always the one that was committed last.)"""
     def committed_row(task: TaskState, memory: Memory, me: Me, index: int) -> Any:
-        rows = [row for _, row in memory.rows_under("score:")]
-        return rows[-1] if rows and index in task.current.score_commits else None
+        rows = [row for _, row in memory.rows_under(f"score:{task.address}:{task.attempt}:")]
+        return rows[0] if rows and index in task.current.score_commits else None
 
     return [(worker, "_committed_row", committed_row)]
 

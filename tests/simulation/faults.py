@@ -62,6 +62,7 @@ class Faults:
         self._backups: dict[int, dict[str, bytes]] = {}
         self._aimed: dict[str, Fault] = {}
         self._armed: list[Fault] = []
+        self._armed_for_a_base: list[Fault] = []
         network.listeners.block.append(self._at_a_turn)
         network.listeners.reorg.append(self._undone)
 
@@ -106,6 +107,8 @@ class Faults:
                 self._network.reorg(int(fault.amount), self._dice.randrange(2), self._dice.choice((0.5, 0.8, 1.0)))
             case "fork":
                 self._armed.append(fault)
+            case "fork-base":
+                self._armed_for_a_base.append(fault)
             case "censor" | "pool" | "fee":
                 self._meddle(fault)
             case "store-down" | "store-slow" | "store-corrupt" | "store-hidden" | "store-lost":
@@ -182,10 +185,16 @@ class Faults:
     # ---- chain and store
 
     def _at_a_turn(self, block: Block) -> None:
-        """A fork is armed until a phase begins: that is where another order matters."""
+        """A fork is armed until a phase begins: that is where another order matters; or until a later round has begun
+        and something was trained from its base, which then may be another."""
+        if len(self._network.chain) - 1 != block.number:
+            return
         turns = any(isinstance(record.event, RoundAdvanced | PhaseChanged) for record in block.records)
-        if turns and self._armed and len(self._network.chain) - 1 == block.number:
+        if turns and self._armed:
             self._later(self._dice.uniform(0.0, 2.0), self._fork, self._armed.pop(0))
+        based = any(isinstance(record.event, RoundAdvanced) and record.event.round > 1 for record in block.records)
+        if based and self._armed_for_a_base:
+            self._later(self._dice.uniform(2.0, 5.0), self._fork, self._armed_for_a_base.pop(0))
 
     def _undone(self, gone: list[Block], _: list[Block]) -> None:
         """Who had acted in a block that is gone may have no second chance: the new blocks have the old ones' times."""

@@ -255,6 +255,10 @@ class Overheard:
         self._host, self._inner = host, source
         self.ring = source.ring
 
+    def distrust(self, task: Address, why: str) -> None:
+        self._host._tell("distrusted", why)
+        self._inner.distrust(task, why)
+
     async def advances(self) -> AsyncGenerator[Advance, None]:
         async with aclosing(self._inner.advances()) as advances:
             async for advance in advances:

@@ -69,6 +69,7 @@ class Judge:
         self._seen: dict[Address, dict[int, bytes]] = {}
         self._read: dict[Address, dict[int, bytes]] = {}
         self._grounds: dict[tuple[Address, str], bytes] = {}
+        self._doubting: set[Address] = set()
 
     def watch(self, network: Network, faults: Faults, hosts: list[Host], store: Store) -> None:
         self.network, self.faults, self.hosts, self.store = network, faults, hosts, store
@@ -106,7 +107,9 @@ class Judge:
             del seen[number]
         chain = self.network.chain
         stand = [number for number, name in cut.items() if number < len(chain) and chain[number].hash == name]
-        if cut and len(stand) == len(cut) and not self.orphans:
+        if host.address in self._doubting:          # it has asked for the same again, which is no belief in a reorg
+            self._doubting.remove(host.address)
+        elif cut and len(stand) == len(cut) and not self.orphans:
             self.violated(f"{host.name} cut its log at block {to}, but blocks {sorted(cut)} stand as it knew them")
 
     def ticked(self, host: Host, outlook: Outlook) -> None:
@@ -133,6 +136,8 @@ class Judge:
 
     def told(self, host: Host, what: str, detail: Any) -> None:
         self.counts[what] += 1
+        if what == "distrusted":
+            self._doubting.add(host.address)
         if what == "signed":
             self._check_signed(host, detail["key"], detail["nonce"])
         if self._note:

@@ -128,7 +128,9 @@ def _chain(dice: Random, basic: Scenario, at: float) -> Fault:
             return Fault(at, kind, (), 0.0, dice.randint(1, 6))
         case "fork":
             who = tuple(dice.sample(range(1, basic.hosts), dice.choice((0, 0, 1, 1, 2))))
-            return Fault(at, kind, who, dice.uniform(8, 16), dice.randint(2, 6))
+            seconds, depth = dice.uniform(8, 16), dice.randint(2, 6)
+            aimed = basic.rounds > 1 and depth > 3 and len(who) == 1
+            return Fault(at, "fork-base" if aimed else kind, who, seconds, depth + 2 if aimed else depth)
         case "censor":
             who = tuple(dice.sample(range(basic.hosts), dice.choice((1, 1, 2))))
             return Fault(at, kind, who, dice.uniform(1, 8))

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 
 from bfl_events.rpc import Unavailable
-from bfl_events.schema import Record
+from bfl_events.schema import Address, Record
 from bfl_events.source import Advance, Head
 from tests.simulation.ledger import Block
 from tests.simulation.wires import WiredRpc
@@ -36,11 +36,17 @@ class ShortSource:
     def __init__(self, rpc: WiredRpc, notebook: Notebook) -> None:
         self._rpc, self._book = rpc, notebook
         self._bell = asyncio.Event()
-        self._announced = False
+        self._announced = self._doubted = False
         self._behind_since: float | None = None
 
     def ring(self) -> None:
         self._bell.set()
+
+    def distrust(self, task: Address, why: str) -> None:
+        """Everything since the task was made is handed out again, as it is read then."""
+        del task, why
+        self._doubted = True
+        self.ring()
 
     async def advances(self) -> AsyncGenerator[Advance, None]:
         while True:
@@ -66,6 +72,8 @@ class ShortSource:
                 break
         else:
             same = 0
+        if self._doubted:
+            same, self._doubted = 1, False
         lags = same == len(chain) < len(known)
         if lags and self._is_patient():
             return None
