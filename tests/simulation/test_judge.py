@@ -9,8 +9,9 @@ import pytest
 from agents.core import worker
 from bfl_events.schema import ScoresCommitted
 from bfl_events.state import TaskState
-from tests.simulation import verdicts
+from tests.simulation import learner, verdicts
 from tests.simulation.judge import Judge
+from tests.simulation.ledger import MINER
 from tests.simulation.network import Network
 from tests.simulation.scenario import Fault, Scenario
 from tests.simulation.simulation import run
@@ -60,3 +61,41 @@ def test_a_second_row_for_the_same_models_is_noticed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Judge, "_check_row_commitment", twice)
     broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
     assert "worker 1 commits to other scores in attempt 1" in broken
+
+
+def wrong_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody makes the same mistake, so that nobody differs."""
+    right = learner.average
+    monkeypatch.setattr(learner, "average", lambda base, parts: right(base, parts[:-1]))
+
+
+def test_a_final_model_that_all_agree_on_and_no_settlement_explains_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_average(monkeypatch)
+    broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
+    assert "the final model follows from no settlement" in broken
+
+
+def test_a_base_that_all_agree_on_and_no_settlement_explains_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the commitment, and again at the end."""
+    wrong_average(monkeypatch)
+    story = Scenario(1, rounds=2, slow_txs=0.0, whole_event_path=False)
+    assert any("starts round 2 from a model that follows from no settlement" in one for one in run(story).broken)
+    monkeypatch.setattr(Judge, "_check_commitment", lambda *_: None)
+    assert "not everybody started attempt 2 from the model that follows from the log" in run(story).broken
+
+
+def test_a_wei_that_nobody_can_take_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the miner's, so that the sum is right."""
+    original = Network.mine
+
+    def mine(self: Network) -> None:
+        original(self)
+        balances = self.head.state.balances
+        task = next(iter(self.head.state.tasks))
+        if self.head.number == 4:
+            balances[MINER] -= 1
+            balances[task] += 1
+
+    monkeypatch.setattr(Network, "mine", mine)
+    broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
+    assert broken == ["1 wei are left in a contract that owes nothing"]

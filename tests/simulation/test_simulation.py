@@ -79,9 +79,9 @@ def traced(seeds: Iterable[str]) -> list[str]:
 
 def test_the_scenarios_cover_every_kind_of_fault() -> None:
     kinds = {fault.kind for seed in range(500) for fault in scenario(seed).faults}
-    assert kinds >= {"kill", "kill-at", "forget", "dead", "cut", "slow", "child", "reorg", "fork", "censor", "pool",
-                     "fee", "down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale", "store-down",
-                     "store-slow", "store-corrupt", "store-hidden", "store-lost"}
+    assert kinds >= {"kill", "kill-at", "forget", "dead", "cut", "slow", "child", "reorg", "fork", "fork-base",
+                     "censor", "pool", "fee", "down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale",
+                     "store-down", "store-slow", "store-corrupt", "store-hidden", "store-lost"}
 
 
 def test_shrinking_leaves_what_is_needed() -> None:
