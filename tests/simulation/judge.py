@@ -195,9 +195,9 @@ class Judge:
         task = block.state.tasks[record.emitter]
         match record.event:
             case ev.RoundAdvanced(round):
-                self.bases.add(expected_base(task, round))
+                self._know_base(task, round)
             case ev.PhaseChanged(phase=Phase.ATTEST):
-                self.bases.add(expected_base(task, task.params.rounds + 1))
+                self._know_base(task, task.params.rounds + 1)
             case ev.ModelCommitted() as event:
                 self._check_commitment(task, event)
             case ev.ModelSubmitted() as event:
@@ -207,6 +207,10 @@ class Judge:
                 self._check_row_commitment(task, event)
             case ev.ScoresSubmitted(round, worker, attempt, _, salt):
                 self._check_salt(salt, (worker, "scores", round, attempt))
+
+    def _know_base(self, task: TaskState, round: int) -> None:
+        """What follows from this fork, and what most agreed on when a reorg had given the round another base."""
+        self.bases |= {expected_base(task, round), expected_base(task, round, self.bases if self.orphans else set())}
 
     def _check_salt(self, salt: bytes, use: tuple[Any, ...]) -> None:
         """A salt that was shown once hides nothing any more."""

@@ -99,3 +99,15 @@ def test_a_wei_that_nobody_can_take_out_is_noticed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Network, "mine", mine)
     broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
     assert broken == ["1 wei are left in a contract that owes nothing"]
+
+
+def test_a_base_of_a_dead_fork_counts_where_most_commitments_to_it_were_mined_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who follows the majority's base (PROTOCOL 2.4) is right; a judge that only folds settlements would not see it."""
+    story = Scenario(1221, 4, 2, 0, 1.6, 0.0, 2, 14.945579917828155, whole_event_path=False,
+                     faults=(Fault(16.5, "fork-base", (1,), 13.96, 6),))
+    assert run(story).broken == []
+    monkeypatch.setattr(Judge, "_know_base", lambda self, task, round: self.bases.add(  # noqa: A006
+        verdicts.expected_base(task, round)))
+    assert run(story).broken == ["the final model follows from no settlement"]

@@ -6,13 +6,14 @@ Owns these checks; `judge` gives it the evidence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set as AbstractSet
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from bfl_events import schema as ev
 from bfl_events.bitmap import members_of
 from bfl_events.deadlines import Removal
+from bfl_events.rules import majority_base
 from bfl_events.schema import Address, Phase, Record
 from bfl_events.settlement import Fault
 from bfl_events.state import TaskState
@@ -53,12 +54,15 @@ def _somebody_cares(judge: Judge, task: TaskState) -> bool:
     return bool(alive & {task.requester, *task.seats})
 
 
-def expected_base(task: TaskState, round: int) -> bytes:
-    """Hash of G(round - 1) as it follows from the settlements of this fork."""
+def expected_base(task: TaskState, round: int, elsewhere: AbstractSet[bytes] = frozenset()) -> bytes:
+    """Hash of G(round - 1) as it follows from the settlements of this fork; or, where most of a round's roster started
+    from one of `elsewhere`, from that (PROTOCOL 2.4: commitments may outlive the fork on which they were made)."""
     base = task.params.model_hash
     for done in range(1, round):
         settled = next((a for a in reversed(task.attempts) if a.round == done and a.scored is not None), None)
         if settled is not None and settled.scored is not None and settled.scored.accepted:
+            voted = majority_base(settled)
+            base = voted if voted is not None and voted in elsewhere else base
             parts = tuple((n, settled.opened[n].model_hash) for n in members_of(settled.scored.accepted))
             base = sha256(average(base, parts)).digest()
     return base
