@@ -208,7 +208,7 @@ class Follower:
         if careful and cursor is not None:
             inner = await _between(view, cursor, end) or ()
         try:
-            records = await self._read(view, Span(first, end, inner))
+            records = await self._read(view, Span(first, end, inner, first <= self._careful_to))
         except (Unavailable, RpcRefused):
             self._chunk = max(1, (last - first + 1) // 2)
             raise

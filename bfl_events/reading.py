@@ -26,8 +26,9 @@ async def read(view: View, where: Span | Header, known: Sequence[Address], wante
     if new := wanted(records):
         raws += (of_new := await view.logs(where, new))
         records += await view.decoded(of_new, where, new)
-    for header in (where,) if isinstance(where, Header) else where.headers:
-        left_out = await _left_out(view, header, raws, [*known, *new])
+    span = Span(where.number, where) if isinstance(where, Header) else where
+    for header in span.headers:
+        left_out = await _left_out(view, header, raws, [*known, *new], doubted=span.doubted)
         records += left_out
         if late := wanted(left_out):
             records += await view.decoded(await view.logs(header, late), header, late)
@@ -35,11 +36,12 @@ async def read(view: View, where: Span | Header, known: Sequence[Address], wante
     return records
 
 
-async def _left_out(view: View, header: Header, raws: Sequence[RawLog], known: Sequence[Address]) -> list[Record]:
+async def _left_out(view: View, header: Header, raws: Sequence[RawLog], known: Sequence[Address], *, doubted: bool
+                    ) -> list[Record]:
     """What the receipts hold and the logs did not, if the header gives reason to look. A node whose log index is
-    behind or damaged answers with less, and without an error."""
+    behind or damaged answers with less, and without an error. Of two logs of one kind a bloom does not tell."""
     shown = [raw for raw in raws if int(raw["blockNumber"], 16) == header.number]
-    if not header.hides(shown, known, view.events):
+    if not header.hides(shown, known, view.events) and not (doubted and header.may_hold_logs_of(known)):
         return []
     found = await view.receipt_logs(header, known)
     if found is None:      # the bloom may have erred, and the fold is there

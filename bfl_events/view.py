@@ -67,11 +67,12 @@ class Header:
 @dataclass(frozen=True, slots=True)
 class Span:
     """Blocks `first` to `end`, both included. `inner`: the headers between, where they are known; each is then the
-    parent of the next."""
+    parent of the next. `doubted`: something was missing when they were read before."""
 
     first: int
     end: Header
     inner: tuple[Header, ...] = ()
+    doubted: bool = False
 
     @property
     def headers(self) -> tuple[Header, ...]:

@@ -321,3 +321,18 @@ async def test_a_log_that_is_read_again_is_read_with_every_header() -> None:
     bench.follower.forget_task(TASK)
     await bench.settle()
     agrees(bench, chain)
+
+
+async def test_of_two_logs_of_one_kind_in_a_block_the_hidden_one_is_found_after_a_doubt() -> None:
+    """The block's bloom is content with the one that came; whoever misses the other has the receipts asked."""
+    chain = FakeChain(2)
+    chain.receipts = True
+    chain.mine(created(1))
+    chain.mine(burned(1), burned(2))
+    bench = Bench(chain)
+    bench.node.meddle = spoils(0, FIRST, chain.tip.number)
+    await bench.settle()
+    assert len(list(bench.log.records())) == 2
+    bench.follower.forget_task(TASK)
+    await bench.settle()
+    agrees(bench, chain)
