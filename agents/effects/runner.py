@@ -95,7 +95,7 @@ class Runner:
         except asyncio.CancelledError:
             self._report(intent, "cancelled", None)
             if intent.key in self._unwanted:
-                await self._give_up(intent)
+                await self._let_go(intent)
             raise
         except (Transient, Rejected) as error:
             self._rest(intent.key)
@@ -106,6 +106,15 @@ class Runner:
             self._running.pop(intent.key, None)
             self._unwanted.discard(intent.key)
             self.changed.set()
+
+    async def _let_go(self, intent: Intent) -> None:
+        """What is wrong with that is heard, as with any other effect: nobody waits for a cancelled task."""
+        try:
+            await self._give_up(intent)
+        except (Transient, Rejected) as error:
+            self._report(intent, "failed", error)
+        except Exception as error:  # noqa: BLE001 - the same boundary
+            self.failure = error
 
     def _rest(self, key: str) -> None:
         failures = self._resting[key].failures + 1 if key in self._resting else 1

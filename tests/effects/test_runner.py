@@ -158,3 +158,25 @@ async def test_while_draining_nothing_starts_and_what_runs_goes_on_as_long_as_it
     await bench.settle(WORK, other)
     assert bench.recorded == {WORK.key: Done()}
     assert bench.runner.busy() == ()
+
+
+@pytest.mark.parametrize("error", [Transient("the disk is full"), OSError("broken")])
+async def test_giving_up_that_fails_is_told_or_ends_the_loop_but_is_never_swallowed(error: Exception) -> None:
+    async def perform(_: Intent) -> None:
+        await asyncio.Event().wait()
+
+    async def refuse(_: Intent) -> None:
+        raise error
+
+    bench = Bench(perform)
+    bench.runner = Runner(
+        perform, bench.recorded.__setitem__, bench.clock, lambda _, what, __: bench.said.append(what), refuse
+    )
+    await bench.settle(SEND)
+    await bench.settle()
+    assert not bench.runner.busy()
+    if isinstance(error, Transient):
+        assert bench.said == ["started", "cancelled", "failed"]
+        assert bench.runner.failure is None
+    else:
+        assert bench.runner.failure is error
