@@ -226,8 +226,7 @@ async def _route(address: str, settings: Settings, account: Address, stack: Asyn
 
 async def _take_stock(journal: Journal, files: ModelFiles, store: BlobStore, home: NetworkHome, narrator: Narrator
                       ) -> None:
-    with Scratch(home.envelopes).folder() as folder:
-        gone, restored = await take_stock(journal, files, store, folder / "document")
+    gone, restored = await take_stock(journal, files, store, Scratch(home.envelopes))
     if gone or restored:
         narrator.lost("blobs", f"the blob store has lost {gone} envelopes that this agent had published and {restored} "
                       "public files. The files were put back; an envelope that is still to be announced is sealed "

@@ -15,6 +15,7 @@ from agents.core.intents import Done, Published, TermsReady
 from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
+from agents.effects.scratch import Scratch
 from agents.storage.cid import UnixFsHasher, chunks
 from agents.storage.store import StorageError
 
@@ -29,26 +30,27 @@ class Holdings(Protocol):
     async def put(self, path: Path) -> bytes: ...
 
 
-async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scratch: Path) -> tuple[int, int]:
-    """(envelopes that are gone, public blobs that were put back). `scratch`: a file to be dropped afterwards.
+async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scratch: Scratch) -> tuple[int, int]:
+    """(envelopes that are gone, public blobs that were put back).
 
     A journalled envelope that is gone is forgotten, so that one that is still due is sealed and published again; one
     whose address stands on the chain stays lost, and peers who lack its model ask for it. Specifications and initial
     models are put back from the journal and the model folder: the same bytes have the same CID.
     """
     gone = restored = 0
-    with suppress(StorageError, TimeoutError, Transient):
+    with suppress(OSError, StorageError, Transient):     # a full disk too: whoever needs it next says so
         async with asyncio.timeout(PATIENCE_S):
             for key, published in _envelopes(journal):
                 if not await store.has(published.cid):
                     journal.forget(key)
                     gone += 1
-            for source in _public(journal, files, scratch):
-                if not gone and source.stat().st_size > LARGEST_HASHED:
-                    continue
-                if not await store.has(await asyncio.to_thread(_cid, source)):
-                    await store.put(source)
-                    restored += 1
+            with scratch.folder() as folder:
+                for source in _public(journal, files, folder / "document"):
+                    if not gone and source.stat().st_size > LARGEST_HASHED:
+                        continue
+                    if not await store.has(await asyncio.to_thread(_cid, source)):
+                        await store.put(source)
+                        restored += 1
     return gone, restored
 
 

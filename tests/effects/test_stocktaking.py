@@ -12,6 +12,7 @@ import pytest
 from agents.core.intents import Done, Published, TermsReady
 from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
+from agents.effects.scratch import Scratch
 from agents.effects.stocktaking import take_stock
 from agents.storage.local import LocalStore
 from agents.storage.store import StoreUnavailable
@@ -43,7 +44,7 @@ class Bench:
         return await self.store.put(self.folder / "blob")
 
     async def take(self) -> tuple[int, int]:
-        return await take_stock(self.journal, self.files, self.store, self.scratch)
+        return await take_stock(self.journal, self.files, self.store, Scratch(self.scratch))
 
 
 @pytest.fixture
@@ -85,3 +86,11 @@ async def test_a_store_that_does_not_answer_costs_no_outcome_and_no_patience(
     before = dict(bench.journal.outcomes())
     assert await bench.take() == (0, 0)
     assert dict(bench.journal.outcomes()) == before
+
+
+async def test_a_disk_that_refuses_keeps_nobody_from_starting(bench: Bench) -> None:
+    (bench.folder / "no folder").write_text("")
+    bench.scratch = bench.folder / "no folder" / "scratch"
+    with pytest.raises(OSError), Scratch(bench.scratch).folder():  # noqa: PT011
+        pass
+    assert await bench.take() == (0, 0)
