@@ -202,7 +202,11 @@ class EventSource:
         self._doubted_at = now
         self._troubled(f"{self._rpc.name(endpoint)} cannot be believed: {why}; the task's log is read again")
         self._rpc.blame(endpoint, why)
-        self._follower.forget_task(task)
+        try:
+            self._follower.forget_task(task)
+        except LogUnwritable as error:
+            self._doubted = self._doubted or (task, why)
+            self._troubled(str(error))
         await asyncio.sleep(min(_FIRST_PAUSE_S * 2.0 ** min(self._doubts, 12), _LONGEST_DOUBT_S))
 
     async def _rest(self, rung: bool) -> None:

@@ -149,7 +149,10 @@ class View:
         wanted = {address.lower() for address in addresses}
         if any(one.get("blockHash") != "0x" + header.hash.hex() for one in receipts):
             raise Torn(f"block {header.number} was replaced")
-        return [log for one in receipts for log in one.get("logs") or () if log.get("address") in wanted]
+        held = [one.get("logs") or [] for one in receipts]
+        if not all(isinstance(logs, list) and all(isinstance(log, dict) for log in logs) for logs in held):
+            raise Contradiction("the logs of its receipts are not lists of logs")
+        return [log for logs in held for log in logs if log.get("address") in wanted]
 
     async def decoded(
         self, raws: Sequence[RawLog], where: Span | Header, addresses: Sequence[Address]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from bfl_events.follower import Advance
+from bfl_events.log import LogUnwritable
 from bfl_events.schema import Burned, Record, Refunded, Wei
 from bfl_events.source import EventSource
-from bfl_events.view import Contradiction, Torn
+from bfl_events.view import Contradiction, Torn, View
 from tests.events.rpc_double import FakeChain, InProcess, created, task_address
 from tests.events.test_follower import Bench, agrees
 from tests.events.test_source import listening, reaches
@@ -336,3 +337,33 @@ async def test_of_two_logs_of_one_kind_in_a_block_the_hidden_one_is_found_after_
     bench.follower.forget_task(TASK)
     await bench.settle()
     agrees(bench, chain)
+
+
+async def test_a_full_disk_while_a_task_is_to_be_read_again_is_waited_out() -> None:
+    truth = chain_of_three()
+    async with listening(InProcess([truth])) as listener:
+        await listener.until(reaches(3))
+        rewind, listener.log.rewind = listener.log.rewind, full_disk  # type: ignore[method-assign]
+        listener.source.distrust(TASK, "it cannot be")
+        await listener.hears("The disk is full")
+        listener.log.rewind = rewind  # type: ignore[method-assign]
+        advance = await listener.until(lambda advance: advance.rewound_to is not None)
+        await listener.until(reaches(3)) if advance.behind else None
+        assert list(listener.log.records()) == truth.records()
+
+
+def full_disk(_: int | None) -> None:
+    raise LogUnwritable("The disk is full: nothing is lost.")
+
+
+@pytest.mark.parametrize("logs", [["nonsense"], 7])
+async def test_receipts_that_hold_no_logs_are_a_contradiction_and_no_crash(logs: object) -> None:
+    chain = FakeChain(2)
+    node = InProcess([chain])
+    node.meddle = lambda _e, method, _p, answer: (
+        [{"blockHash": "0x" + chain.tip.hash.hex(), "logs": logs}] if method == "eth_getBlockReceipts"
+        else answer)
+    chain.receipts = True
+    view = View(node, 0)
+    with pytest.raises(Contradiction):
+        await view.receipt_logs(await view.latest(), [TASK])
