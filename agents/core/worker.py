@@ -331,6 +331,7 @@ def _clear(task: TaskState, memory: Memory, me: Me, index: int) -> Iterator[Inte
         attempts = [attempt for attempt in task.attempts if attempt.round == round]
         own = {a.opened[index].cid for a in attempts if index in a.opened} | memory.envelopes(task.address, round)
         models = {opened.model_hash for a in attempts for opened in a.opened.values()}
+        models |= set(memory.models_under(f"train:{task.address}:{round}:"))       # also what was never opened
         base = start_of(task, memory, round)
         keep = {task.params.model_hash, start_of(task, memory, task.round)}
         if base is not None:
