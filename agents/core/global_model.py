@@ -103,7 +103,7 @@ def obtain_start(task: TaskState, memory: Memory, me: Me, now: Now, round: int) 
     elif attempt is not None and not newcomer and agreed is None:
         yield from obtain_start(task, memory, me, now, round - 1)
     if agreed is not None and agreed not in memory.models:
-        yield from take_offered(task, memory, me, agreed, round)
+        yield from take_offered(task, memory, me, agreed)
         yield from _ask(task, me, now, task.round, agreed)
     elif agreed is None and newcomer:
         yield from _offered_checkpoints(task, memory, me, round)
@@ -122,7 +122,7 @@ def obtain_opened(
     refused = isinstance(memory.outcomes.get(fetch.key), Refused)
     if readable and not refused:
         yield fetch
-    yield from take_offered(task, memory, me, opened.model_hash, task.round)
+    yield from take_offered(task, memory, me, opened.model_hash)
     if refused or not readable or now.time > max(task.since.time, opened.at.time) + ASK_AFTER_S:
         yield from _ask(task, me, now, task.round, opened.model_hash)
 
@@ -135,7 +135,7 @@ def fetch_opened(task: TaskState, attempt: Attempt, index: int) -> FetchModel:
     )
 
 
-def take_offered(task: TaskState, memory: Memory, me: Me, digest: bytes, round: int) -> Iterator[Intent]:
+def take_offered(task: TaskState, memory: Memory, me: Me, digest: bytes) -> Iterator[Intent]:
     """Fetch `digest` from the notices that offer it to this agent or to everybody who joined."""
     for notice in reversed(task.notices):
         repair = notice.kind == HERE_MODEL and notice.to == me.address
@@ -151,7 +151,7 @@ def take_offered(task: TaskState, memory: Memory, me: Me, digest: bytes, round: 
 def _offered_checkpoints(task: TaskState, memory: Memory, me: Me, round: int) -> Iterator[Intent]:
     refs = {n.ref for n in task.notices if n.round == round and n.kind == CHECKPOINT}
     for ref in sorted(refs - set(memory.models)):
-        yield from take_offered(task, memory, me, ref, round)
+        yield from take_offered(task, memory, me, ref)
 
 
 def _ask(task: TaskState, me: Me, now: Now, round: int, ref: bytes) -> Iterator[Intent]:

@@ -53,7 +53,7 @@ def _fetch_final(task: TaskState, memory: Memory, me: Me) -> Iterator[Intent]:
     if open_offers:
         yield from open_offers
         return
-    yield from take_offered(task, memory, me, task.final_hash, task.round)
+    yield from take_offered(task, memory, me, task.final_hash)
     asked = any(n.kind == NEED_MODEL and n.sender == me.address and n.ref == task.final_hash for n in task.notices)
     if not asked:
         yield SendNotice(task.address, NEED_MODEL, task.round, ZERO_ADDRESS, task.final_hash)

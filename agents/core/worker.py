@@ -214,7 +214,7 @@ def _score(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> Ite
     if rows and settled_enough(task, me, now):
         yield CommitScores(task.address, task.round, task.attempt, rows[-1].row)
     elif not rows and settled_enough(task, me, now):
-        yield from _judge(task, memory, me, now, index, base)
+        yield from _judge(task, memory, now, index, base)
 
 
 def _rows(task: TaskState, memory: Memory, base: bytes) -> list[RowReady]:
@@ -233,7 +233,7 @@ def _rows(task: TaskState, memory: Memory, base: bytes) -> list[RowReady]:
     return [row for key, row in memory.rows_under(prefix) if fits(key, row)]
 
 
-def _judge(task: TaskState, memory: Memory, me: Me, now: Now, index: int, base: bytes) -> Iterator[Intent]:
+def _judge(task: TaskState, memory: Memory, now: Now, index: int, base: bytes) -> Iterator[Intent]:
     attempt = task.current
     waiting = [
         other for other, opened in attempt.opened.items()
@@ -286,7 +286,7 @@ def _reveal(task: TaskState, memory: Memory, me: Me, now: Now, index: int) -> It
     if base is None or base not in memory.models:
         yield from obtain_start(task, memory, me, now, task.round)
     elif not _rows(task, memory, base):     # the journal was lost: the same data give the same row
-        yield from _judge(task, memory, me, now, index, base)
+        yield from _judge(task, memory, now, index, base)
 
 
 # ---- attest and after -----------------------------------------------------------------------------------------------
