@@ -124,8 +124,15 @@ def _unaccounted(task: TaskState, memory: Memory, me: Me, index: int) -> Iterato
         train = TrainModel(task.address, task.round, commit.base_hash)
         if not isinstance(memory.outcomes.get(train.key), ModelReady):
             yield forgot_key(task.address, task.attempt, commit.digest)
-    if scores is not None and not any(memory.rows_under(f"score:{task.address}:{task.attempt}:")):
+    if scores is not None and not _row_is_known(task, memory, me, scores.digest):
         yield forgot_key(task.address, task.attempt, scores.digest)
+
+
+def _row_is_known(task: TaskState, memory: Memory, me: Me, digest: bytes) -> bool:
+    """Whether the row behind this commitment was journalled, or another that judges under this fork's seed."""
+    prefix, here = f"score:{task.address}:{task.attempt}:", f"{task.current.seed.hex()}:"
+    seal = partial(me.seals.scores, task.address, task.round, task.attempt)
+    return any(key.startswith(prefix + here) or seal(one.row) == digest for key, one in memory.rows_under(prefix))
 
 
 def _rounds(rounds: tuple[int, ...]) -> str:

@@ -191,3 +191,18 @@ def test_scores_from_a_forgotten_time_are_marked_and_not_committed_a_third_time(
     assert decided(task, before | rows | {mark: Done()}, victim.models, victim.me) == ()
     (halt,) = decided(task, before | rows, victim.models, victim.me)
     assert isinstance(halt, Halt)
+
+
+def test_a_row_of_another_fork_does_not_account_for_a_forgotten_commitment() -> None:
+    """A backup from between two commitments of one attempt: the seed changed by a reorg, and with it the row."""
+    federation = in_round(2, Phase.SCORE)
+    victim = federation.workers[1]
+    acted(federation, victim, CommitScores)
+    seed = task_of(federation).current.seed.hex()
+    assert forgotten_commitments(world(federation), victim.memory, victim.me) == ()
+    victim.outcomes = {key.replace(seed, "00" * 32) if key.startswith("score:") else key: outcome
+                       for key, outcome in victim.outcomes.items()}
+    assert forgotten_commitments(world(federation), victim.memory, victim.me) == (), "the row itself is still known"
+    victim.outcomes = {key: replace(outcome, row=(*outcome.row, outcome.row[0])) if isinstance(outcome, RowReady)
+                       else outcome for key, outcome in victim.outcomes.items()}
+    assert len(forgotten_commitments(world(federation), victim.memory, victim.me)) == 1
