@@ -1,6 +1,7 @@
 """Built-in data sets: found wherever they lie, refused with a sentence where they are not what they should be."""
 
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from agents.learning.failure import Failure
 from agents.learning.partition import Partition
 from agents.learning.samples import TensorSamples
 
-MNIST = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
+MNIST = Path(os.environ.get("MNIST_DIR") or Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -158,7 +159,7 @@ def test_no_sample_of_digits_is_in_two_places(kind: Any) -> None:
     assert len(set().union(*places)) == sum(len(place) for place in places) == 1797
 
 
-@pytest.mark.skipif(not MNIST.is_dir(), reason="the shared MNIST files are not beside this checkout")
+@pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST is not here: name the directory of its files in MNIST_DIR")
 def test_the_real_mnist_is_read() -> None:
     images = datasets.load("mnist", MNIST, download=False)
     assert (len(images.pool), len(images.test)) == (60_000, 10_000)
