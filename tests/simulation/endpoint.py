@@ -117,6 +117,13 @@ class Endpoint:
             blocks = self._chain[int(query["fromBlock"], 16):min(int(query["toBlock"], 16), self._top) + 1]
         return [_raw(record) for block in blocks for record in block.records if record.emitter in query["address"]]
 
+    def eth_getBlockReceipts(self, which: str) -> list[dict[str, Any]] | None:
+        block = self._at(which)
+        if block is None:
+            return None
+        name = hexed(block.hash)
+        return [{"blockHash": name, "logs": [_raw(record)]} for record in block.records]
+
     # ---- accounts and calls
 
     def eth_getTransactionCount(self, account: str, which: str) -> str:
