@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agents.effects.journal import Journal, JournalDamaged
-from agents.effects.model_files import SUFFIX
-from agents.effects.salvage import damaged_models, defect, holds_something, set_aside
+from agents.effects.model_files import damaged_models
+from agents.effects.salvage import defect, holds_something, set_aside
 from agents.home import NetworkHome
 from bfl_events.log import EventLog
 
@@ -35,7 +35,7 @@ class Opening:
         for part, path in (("events", home.events), ("journal", home.journal), ("outbox", home.outbox)):
             if (why := defect(path)) is not None:
                 self._lost(part, f"{path.name} is damaged ({why}) and was moved to {set_aside(path).name}")
-        damaged = [set_aside(path) for path in damaged_models(home.models, SUFFIX)]
+        damaged = [set_aside(path) for path in damaged_models(home.models)]
         if damaged:
             self._tell("models", f"{len(damaged)} of the model files did not have the content that their names promise "
                        f"and were moved aside, to {damaged[0].name} and the like. They come again from the peers, or "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from agents.effects.salvage import set_aside
 from bfl_events.boundaries import Boundary, passing
 
 SUFFIX = ".safetensors"
+_HASHED_BYTES = 512 * 1024**2      # what a power cut damages is new: the newest are read, the older only looked at
 
 
 class ModelFiles:
@@ -50,6 +52,16 @@ class ModelFiles:
         with passing(Boundary.MODEL_REMOVE):
             self.path(model_hash).unlink(missing_ok=True)
         self._changed = -1
+
+
+def damaged_models(folder: Path) -> Iterator[Path]:
+    """Model files whose bytes do not have the hash in their name, newest first; of the oldest only the empty ones."""
+    read = 0
+    stats = sorted(((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: -one[0].st_mtime)
+    for stat, path in stats:
+        if stat.st_size == 0 or (read < _HASHED_BYTES and digest_of(path).hex() != path.stem):
+            yield path
+        read += stat.st_size
 
 
 def digest_of(path: Path) -> bytes:

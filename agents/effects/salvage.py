@@ -5,17 +5,14 @@ Owns the finding and the moving. Nothing is deleted; a file that is merely busy,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bfl_events.boundaries import Boundary, passing
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_HASHED_BYTES = 512 * 1024**2      # what a power cut damages is new: the newest are read, the older only looked at
 
 
 def set_aside(path: Path) -> Path:
@@ -50,18 +47,3 @@ def defect(path: Path) -> str | None:
 def holds_something(path: Path) -> bool:
     """Whether the file is there and not empty."""
     return path.is_file() and path.stat().st_size > 0
-
-
-def damaged_models(folder: Path, suffix: str) -> Iterator[Path]:
-    """Model files whose bytes do not have the hash in their name, newest first; of the oldest only the empty ones."""
-    read = 0
-    stats = sorted(((path.stat(), path) for path in folder.glob(f"*{suffix}")), key=lambda one: -one[0].st_mtime)
-    for stat, path in stats:
-        if stat.st_size == 0 or (read < _HASHED_BYTES and _sha256(path) != path.name.removesuffix(suffix)):
-            yield path
-        read += stat.st_size
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from agents.effects.journal import Journal
 from agents.effects.model_files import ModelFiles
 from agents.effects.ports import Transient
 from agents.effects.scratch import Scratch
-from agents.storage.cid import UnixFsHasher, chunks
+from agents.storage.cid import cid_of_file
 from agents.storage.store import StorageError
 
 PATIENCE_S = 2.0
@@ -48,7 +48,7 @@ async def take_stock(journal: Journal, files: ModelFiles, store: Holdings, scrat
                 for source in _public(journal, files, folder / "document"):
                     if not gone and source.stat().st_size > LARGEST_HASHED:
                         continue
-                    if not await store.has(await asyncio.to_thread(_cid, source)):
+                    if not await store.has(await asyncio.to_thread(cid_of_file, source)):
                         await store.put(source)
                         restored += 1
     return gone, restored
@@ -78,10 +78,3 @@ def _public(journal: Journal, files: ModelFiles, scratch: Path) -> Iterator[Path
             model = files.path(bytes.fromhex(key.split(":")[3]))
             if model.exists():
                 yield model
-
-
-def _cid(path: Path) -> bytes:
-    hasher = UnixFsHasher()
-    for chunk in chunks(path):
-        hasher.update(chunk)
-    return hasher.cid()
