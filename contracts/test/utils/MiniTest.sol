@@ -3,6 +3,14 @@ pragma solidity 0.8.37;
 
 /// @notice The cheatcodes used here; forge provides them at a fixed address.
 interface Vm {
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     struct Log {
         bytes32[] topics;
         bytes data;
@@ -11,7 +19,6 @@ interface Vm {
 
     function assume(bool condition) external pure;
     function chainId(uint256 id) external;
-    function cool(address account) external;
     function deal(address who, uint256 balance) external;
     function deployCode(string calldata artefact) external returns (address);
     function deployCode(string calldata artefact, bytes calldata arguments) external returns (address);
@@ -20,8 +27,10 @@ interface Vm {
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;
     function getRecordedLogs() external returns (Log[] memory);
+    function lastCallGas() external view returns (Gas memory);
     function prank(address who) external;
     function prevrandao(bytes32 value) external;
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonTypeArray(string calldata json, string calldata key, string calldata typeDescription)
         external
         pure

@@ -29,12 +29,16 @@ abstract contract TaskTest is MiniTest {
 
     function setUp() public virtual {
         vm.warp(T0);
-        implementation = IFLTask(vm.deployCode("FLTask.sol:FLTask"));
-        factory = IFLTaskFactory(vm.deployCode("FLTaskFactory.sol:FLTaskFactory", abi.encode(implementation)));
+        deploy();
         terms = defaults();
         for (uint256 j; j < quality.length; ++j) {
             quality[j] = 9000;
         }
+    }
+
+    function deploy() internal virtual {
+        implementation = IFLTask(vm.deployCode("FLTask.sol:FLTask"));
+        factory = IFLTaskFactory(vm.deployCode("FLTaskFactory.sol:FLTaskFactory", abi.encode(implementation)));
     }
 
     function defaults() internal pure returns (IFLTask.Params memory p) {
