@@ -10,10 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agents.core import requester, worker
-from agents.core.admission import decline, joinable, terms_of
-from agents.core.divergence import check_base
-from agents.core.intents import Done, Intent, Outcome, Refused, Transaction
+from agents.core import requester, review, worker
+from agents.core.admission import terms_of
+from agents.core.intents import Done, Intent, Outcome, Transaction
 from agents.core.losses import Loss
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
@@ -190,9 +189,14 @@ class Agent:
         """Whether the one task this agent was started for is over. Raises Fatal if it cannot be served."""
         if (failure := self._outside.failure()) is not None:
             raise failure
-        self._tell_declined(outlook)
-        self._tell_astray(outlook)
-        self._check_servable(outlook)
+        if self._charge.role == "worker":
+            for address, reason in review.declined(outlook):
+                self._outside.narrator.declined(address, reason)
+        for address, check in review.compared(outlook):
+            self._outside.narrator.compared(address, check)
+        for address, reason in review.unserved(outlook):
+            raise Fatal(f"This account has a seat in task {address}, which cannot be served here: {reason}. Mend that "
+                        "and start again, or leave the task.", exit_code=UNSERVED_EXIT)
         if self._charge.task is None:
             return False
         task = outlook.world.tasks.get(self._charge.task)
@@ -207,45 +211,15 @@ class Agent:
                 raise Fatal(f"Task {task.address} was created by {task.requester}, not by this account "
                             f"{self._charge.address}. Run the requester with the account that created it.",
                             exit_code=NOT_FOUND_EXIT)
-            return drained(task) and requester.delivered(task, self._memory())
-        if self._charge.address not in task.seats:
-            self._check_joinable(task, outlook)
+            return drained(task) and requester.delivered(task, outlook.memory)
+        if (hindrance := review.hindrance(task, outlook)) is not None:
+            raise Fatal(f"Task {task.address} is not joined: {hindrance}. Nothing was bonded.",
+                        exit_code=DECLINED_EXIT)
         return drained(task)
 
     def _served(self, task: Address) -> bool:
         """Whether this agent, or an earlier life of it, ever did anything for the task."""
         return any(task in key for key in self._outside.journal.outcomes())
-
-    def _check_servable(self, outlook: Outlook) -> None:
-        """A worker that has a seat and cannot read the terms any more (its journal is lost) needs a person."""
-        for task in outlook.world.tasks.values():
-            index = task.index_of(self._charge.address)
-            counted = index is not None and not task.phase.ended and (task.active | task.pending) >> index & 1
-            refused = self._outside.journal.outcomes().get(terms_of(task).key)
-            if counted and isinstance(refused, Refused) and self._charge.task in (None, task.address):
-                raise Fatal(f"This account has a seat in task {task.address}, which cannot be served here: "
-                            f"{refused.reason}. Mend that and start again, or leave the task.", exit_code=UNSERVED_EXIT)
-
-    def _check_joinable(self, task: TaskState, outlook: Outlook) -> None:
-        reason = None if task.phase.ended else decline(task, self._memory(), self._me(), outlook.now)
-        if reason is None and not joinable(task, outlook.now):
-            seats = f"{task.active.bit_count()} of {task.params.max_workers} seats taken"
-            reason = f"it takes no more workers: phase {task.phase.name.lower()}, {seats}"
-        if reason is not None:
-            raise Fatal(f"Task {task.address} is not joined: {reason}. Nothing was bonded.", exit_code=DECLINED_EXIT)
-
-    def _tell_declined(self, outlook: Outlook) -> None:
-        if self._charge.role == "requester":
-            return
-        for task in outlook.world.tasks.values():
-            open_to_me = self._charge.address not in task.seats and joinable(task, outlook.now)
-            if open_to_me and (reason := decline(task, self._memory(), self._me(), outlook.now)):
-                self._outside.narrator.declined(task.address, reason)
-
-    def _tell_astray(self, outlook: Outlook) -> None:
-        for task in outlook.world.tasks.values():
-            if self._charge.address in task.seats:
-                self._outside.narrator.compared(task.address, check_base(task, self._memory(), self._me()))
 
     # ---- what the hands ask for -------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Daemon:
         self._observer, self._finished = observer, finished
         self._heads = _Heads(block_s)
         self._inbox: list[Advance] = []
-        self._wake = asyncio.Event()
+        self._bell = runner.changed             # the runner rings it as well
         self._stopping = False
         self._drained_at: float | None = None
         self._afloat: Callable[[str], bool] = bool
@@ -77,7 +77,7 @@ class Daemon:
     def stop(self) -> None:
         """Start nothing new, cancel what runs, and let `run` return."""
         self._stopping = True
-        self._wake.set()
+        self._bell.set()
 
     def drain(self, until: float, afloat: Callable[[str], bool]) -> None:
         """Start nothing new, and let `run` return when what runs has ended, or at `until` (in the clock's seconds).
@@ -86,16 +86,17 @@ class Daemon:
         """
         self._drained_at, self._afloat = until, afloat
         self._runner.drain()
-        self._wake.set()
+        self._bell.set()
 
     def wake(self) -> None:
         """Something outside changed (an operator's wish): decide again now."""
-        self._wake.set()
+        self._bell.set()
 
     async def run(self) -> None:
         """The loop. Raises whatever ended the event source or an effect."""
         self._refold()
         listening = asyncio.create_task(self._listen(), name="event source")
+        listening.add_done_callback(lambda _: self._bell.set())
         try:
             while not (self._stopping or self._drained()):
                 if listening.done():
@@ -105,7 +106,7 @@ class Daemon:
                     raise self._runner.failure
                 if self._take_advances() and self._tick():
                     return
-                await self._wait(listening)
+                await self._wait()
         finally:
             await self._runner.stop()
             listening.cancel()
@@ -120,7 +121,7 @@ class Daemon:
     async def _listen(self) -> None:
         async for advance in self._advances():
             self._inbox.append(advance)
-            self._wake.set()
+            self._bell.set()
 
     def _take_advances(self) -> bool:
         """Fold what has come; False while the log is behind the chain: nobody decides on the past."""
@@ -172,25 +173,28 @@ class Daemon:
         return fresh
 
     def _tick(self) -> bool:
-        now = self._heads.now(self._clock.time())
-        wanted = self._decide(self._world, self._memory(), self._me(), now)
+        memory, me, now = self._memory(), self._me(), self._heads.now(self._clock.time())
+        wanted = self._decide(self._world, memory, me, now)
         self._runner.reconcile(wanted)
-        self.outlook = Outlook(self._world, now, wanted, self._folded)
+        self.outlook = Outlook(self._world, memory, me, now, wanted, self._folded)
         self._observer.tick(self.outlook)
         return self._finished(self.outlook)
 
-    async def _wait(self, listening: asyncio.Task[None]) -> None:
+    async def _wait(self) -> None:
         """Until an advance, a finished effect, a retry that is due, or the clock's next tick."""
         retry = self._runner.next_retry()
         seconds = LONGEST_WAIT_S if retry is None else retry - self._clock.time()
         longest = LONGEST_WAIT_S if self._drained_at is None else DRAINING_WAIT_S
-        timer = asyncio.ensure_future(self._clock.sleep(min(max(seconds, SHORTEST_WAIT_S), longest)))
-        doors = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._runner.changed)]
-        await asyncio.wait([timer, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (timer, *doors):
-            waiting.cancel()
-        self._wake.clear()
-        self._runner.changed.clear()
+        timer = asyncio.create_task(self._ring_after(min(max(seconds, SHORTEST_WAIT_S), longest)))
+        try:
+            await self._bell.wait()
+        finally:
+            timer.cancel()
+        self._bell.clear()
+
+    async def _ring_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._bell.set()
 
 
 @contextmanager

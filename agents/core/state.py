@@ -129,6 +129,8 @@ class Outlook:
     """What the loop knows after a turn: for status, health and metrics. `folded` counts records."""
 
     world: World
+    memory: Memory
+    me: Me
     now: Now
     wanted: tuple[Intent, ...]
     folded: int

@@ -13,13 +13,14 @@ from agents.effects.slots import Attempt, Ending, Landing, Slot, Slots
 
 
 class Book:
-    """`open`: slots not yet buried, by nonce. `landed`: where an open slot was last seen mined.
-    `top`: the highest nonce ever signed."""
+    """`open`: slots not yet buried, by nonce. `landed`: where an open slot was last seen mined. `leaving`: nonces that
+    nobody waits for any more, most of them because they are mined already. `top`: the highest nonce ever signed."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self.open: dict[int, Slot] = slots.open()
         self.landed: dict[int, Landing] = {}
+        self.leaving: set[int] = set()
         self.top: int | None = slots.top()
 
     def deciding(self, key: str) -> Slot | None:
@@ -89,6 +90,7 @@ class Book:
         self._slots.close_slots(landings)
         for nonce, _ in landings:
             self.landed.pop(nonce, None)
+            self.leaving.discard(nonce)
         return [self.open.pop(nonce) for nonce, _ in landings]
 
     def reopen(self, mined: int) -> list[Slot]:

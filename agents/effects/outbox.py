@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from agents.effects.book import Book
 from agents.effects.fees import FeePolicy
@@ -120,6 +120,7 @@ class Outbox:
             self._book.landed.pop(slot.nonce, None)            # a reorg took it back: wait until it lands again
         elif slot.abandoned and slot.landing is None and not slot.last.void:
             self._book.set_abandoned(slot.nonce, abandoned=False)
+        self._book.leaving.discard(slot.nonce)
         landing = await self._landing_of(slot)
         match landing.ending, landing.receipt:
             case Ending.MINED, Receipt() as receipt:
@@ -139,12 +140,15 @@ class Outbox:
         return bool(slots) and all(self._settler.pushed(slot.nonce) for slot in slots)
 
     async def abandon(self, key: str) -> None:
-        """Unsigned: dropped. Signed and still unmined when it counts as stuck: its nonce goes to a self-transfer."""
+        """Unsigned: dropped. Signed and still unmined when it counts as stuck: its nonce goes to a self-transfer.
+
+        The next pass writes down what it finds unmined.
+        """
         if self._preparing[key]:
             self._dropped.add(key)
-        for slot in list(self._book.open.values()):
-            if slot.key == key and slot.nonce not in self._book.landed and not slot.abandoned:
-                self._ears.tell("abandoned", self._book.set_abandoned(slot.nonce, abandoned=True))
+        for nonce, slot in self._book.open.items():
+            if slot.key == key and nonce not in self._book.landed and not slot.abandoned:
+                self._book.leaving.add(nonce)
                 self.wake()
 
     def wake(self) -> None:
@@ -292,13 +296,14 @@ class Outbox:
     async def _doze(self, seconds: float | None) -> None:
         """Until the bell rings or, if given, so many seconds of the caller's clock have passed."""
         self._idle = seconds is None
-        sleepers: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._bell.wait())}
-        if seconds is not None:
-            sleepers.add(asyncio.ensure_future(self._clock.sleep(seconds)))
+        timer = None if seconds is None else asyncio.create_task(self._ring_after(seconds))
         try:
-            await asyncio.wait(sleepers, return_when=asyncio.FIRST_COMPLETED)
+            await self._bell.wait()
         finally:
             self._idle = False
-            for sleeper in sleepers:
-                sleeper.cancel()
-            await asyncio.gather(*sleepers, return_exceptions=True)
+            if timer is not None:
+                timer.cancel()
+
+    async def _ring_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._bell.set()

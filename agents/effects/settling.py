@@ -173,6 +173,7 @@ class Settler:
 
     def _land(self, nonce: int, landing: Landing) -> None:
         self._claims.settled(nonce)
+        self._book.leaving.discard(nonce)
         if landing.ending is Ending.MINED and self._book.open[nonce].abandoned:
             # it took effect, and that is why nobody waits any more: after a reorg the same bytes go out again
             self._book.set_abandoned(nonce, abandoned=False)
@@ -190,6 +191,10 @@ class Settler:
         self._claims.settled(slot.nonce)
         if self._book.landed.pop(slot.nonce, None) is not None:
             self._ears.tell("vanished", slot)
+        if slot.nonce in self._book.leaving:
+            self._book.leaving.discard(slot.nonce)
+            slot = self._book.set_abandoned(slot.nonce, abandoned=True)
+            self._ears.tell("abandoned", slot)
         now, last = self._clock.time(), slot.last
         overdue = now - last.signed_at >= self._timing.stuck_s
         passed_over = first and head.number >= last.head + _SKIPPED_BLOCKS
