@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from bfl_events.boundaries import VARIABLE
+from bfl_events.boundaries import VARIABLE, Boundary
 from tests.crash.births import Nursery
 from tests.crash.stage import Stage
 
@@ -119,6 +119,8 @@ class Company:
     def _spawn(self, member: Member) -> None:
         member.lives, member.code, member.began = member.lives + 1, None, time.monotonic()
         environment = dict(member.environment)
+        if any(armed.startswith(f"{Boundary.BLOB_SWEEP}.") for armed in member.armed):
+            self.stage.leave_a_part()
         if member.armed:
             environment[VARIABLE] = ",".join(member.armed)
         command = ["bfl-agent", "run", "--home", str(self.stage.home(member.name).root), "--task", self.stage.task]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,10 @@ class Stage:
     def pins(self, name: str) -> set[str]:
         """CIDs that an account keeps in the embedded store."""
         return {path.name for path in (self.directory / "blobs" / "pins" / self.addresses[name].lower()).glob("*")}
+
+    def leave_a_part(self) -> None:
+        """What somebody killed left in the embedded store: whoever opens it next removes it, be it another agent."""
+        (self.directory / "blobs" / "parts" / f".{secrets.token_hex(8)}.part").touch()
 
     def home(self, name: str) -> Home:
         return Home(self.directory / name)

@@ -69,6 +69,7 @@ class Judge:
         self._seen: dict[Address, dict[int, bytes]] = {}
         self._read: dict[Address, dict[int, bytes]] = {}
         self._grounds: dict[tuple[Address, str], bytes] = {}
+        self._judged: dict[bytes, set[tuple[bytes, ...]]] = {}
         self._doubting: set[Address] = set()
 
     def watch(self, network: Network, faults: Faults, hosts: list[Host], store: Store) -> None:
@@ -114,8 +115,11 @@ class Judge:
 
     def ticked(self, host: Host, outlook: Outlook) -> None:
         for intent in outlook.wanted:
-            if isinstance(intent, i.OpenModel | i.SubmitScore):
-                self._check_contradiction(host, outlook, intent)
+            match intent:
+                case i.OpenModel() | i.SubmitScore():
+                    self._check_contradiction(host, outlook, intent)
+                case i.CommitScores(address, round, attempt, row):
+                    self._know_judged(host, outlook.world.tasks[address], round, attempt, row)
 
     def _check_contradiction(self, host: Host, outlook: Outlook, intent: i.OpenModel | i.SubmitScore) -> None:
         """Nobody even wants to show anything but what it committed to."""
@@ -133,6 +137,12 @@ class Judge:
                 logged, shown = scores.digest if scores else None, seals.scores(address, round, attempt, row)
         if logged != shown:
             self.violated(f"{host.name} wants to show in {intent.key.split(':')[0]} what it did not commit to")
+
+    def _know_judged(self, host: Host, task: TaskState, round: int, attempt: int, row: tuple[bytes, ...]) -> None:
+        """Which models a row was measured on, as far as its author knew. A row may be right for several sets."""
+        assert host.agent is not None
+        commitment = host.agent._outside.seals.scores(task.address, round, attempt, row)
+        self._judged.setdefault(commitment, set()).add(_opened(task, attempt))
 
     def told(self, host: Host, what: str, detail: Any) -> None:
         self.counts[what] += 1
@@ -230,11 +240,11 @@ class Judge:
     def _check_row_commitment(self, task: TaskState, event: ev.ScoresCommitted) -> None:
         """Nobody judges the same models of the same attempt in two ways. After a reorg the bytes of the old fork may be
         mined first, and the right row replaces them."""
-        attempt = next(a for a in task.attempts if a.number == event.attempt)
-        opened = tuple(attempt.opened[index].model_hash for index in sorted(attempt.opened))
-        context = (event.worker, event.attempt, attempt.seed, opened)
-        if self._commitments.setdefault(context, event.commitment) != event.commitment and not self.orphans:  # noqa: SIM102
-            if self.index[event.worker] not in self.faults.forgot:
+        opened = _opened(task, event.attempt)
+        context = (event.worker, event.attempt, opened)
+        if opened in self._judged.get(event.commitment, {opened}):
+            other = self._commitments.setdefault(context, event.commitment) != event.commitment
+            if other and self.index[event.worker] not in self.faults.forgot:
                 self.violated(f"{self._name(event.worker)} commits to other scores in attempt {event.attempt}")
 
     def _check_opened(self, task: TaskState, event: ev.ModelSubmitted) -> None:
@@ -262,3 +272,9 @@ class Judge:
 
     def _name(self, account: Address) -> str:
         return self.hosts[self.index[account]].name
+
+
+def _opened(task: TaskState, number: int) -> tuple[bytes, ...]:
+    """The seed of an attempt, and the models that were opened in it."""
+    attempt = next(a for a in task.attempts if a.number == number)
+    return (attempt.seed, *(attempt.opened[index].model_hash for index in sorted(attempt.opened)))
