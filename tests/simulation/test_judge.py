@@ -19,7 +19,7 @@ from tests.simulation.simulation import run
 
 def hiding(seconds: float) -> Scenario:
     """One of three models cannot be read from the moment it was published, for so long; scores are due after 13 s."""
-    return Scenario(1, rounds=1, block_s=1.0, slow_txs=0.0, whole_event_path=False,
+    return Scenario(3, rounds=1, block_s=1.0, slow_txs=0.0, whole_event_path=False,
                     faults=(Fault(5.0, "store-hidden", (), seconds),))
 
 
@@ -29,13 +29,13 @@ def test_a_model_that_nobody_could_read_when_scoring_ended_is_fined_and_that_is_
     """Beyond assumption (iv) of PROTOCOL 1."""
     assert run(hiding(14.0)).broken == []
     monkeypatch.setattr(verdicts, "_hidden", lambda *_: False)
-    assert run(hiding(14.0)).broken == ["worker 2, which is honest, is fined for fault 1"]
+    assert run(hiding(14.0)).broken == ["worker 3, which is honest, is fined for fault 1"]
 
 
 def test_a_model_that_was_readable_again_in_time_must_not_be_fined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(hiding(2.0)).broken == []
     monkeypatch.setattr(worker, "score_cut_off", lambda *_: 0.0)
-    assert run(hiding(2.0)).broken == ["worker 2, which is honest, is fined for fault 1"]
+    assert run(hiding(2.0)).broken == ["worker 3, which is honest, is fined for fault 1"]
 
 
 def test_a_wei_from_nowhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
