@@ -40,7 +40,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MEMBER, STRANGER, CHAIN_ID = account(1), account(77), 31337
 START = """
 import asyncio, json, resource, sys, time
-import agents.composition
+from agents.lean import light_import, spare_pairings
+with light_import():                                     # as `bfl-agent run` begins
+    spare_pairings()
+    import agents.composition
 from tests.benchmarks.start import first_decision
 imported = time.process_time()
 outlook = asyncio.run(first_decision(sys.argv[1], sys.argv[2]))
