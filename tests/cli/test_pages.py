@@ -17,18 +17,15 @@ from typer.main import get_command
 from agents.cli.app import app as bfl_agent
 from agents.cli.arguments import arrange
 from agents.home import Home
-from agents.settings import load
+from agents.settings import Settings, load
 from agents.telemetry import Marker
 from bfl_events.cli import app as bfl_events
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "runbooks").glob("*.md")))
 PROGRAMS = {"bfl-agent": bfl_agent, "bfl-events": bfl_events}
-SETTINGS = {
-    "chain.rpc", "chain.confirmations", "chain.factory", "account.payout", "account.address", "observe.http",
-    "store.address",
-}
-MARKER = re.compile(r"`([a-z]+(?:\.[a-z]+)+)`")
+TASK_FILE = ROOT / "agents" / "cli" / "templates" / "digits.toml"
+DOTTED = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+)`")
 
 
 def code_blocks(page: Path) -> list[str]:
@@ -110,11 +107,17 @@ def test_settings_on_a_page_are_settings(tmp_path: Path, page: Path, text: str) 
     load(home)
 
 
-def test_log_markers_on_a_page_are_logged() -> None:
-    """A name with dots is a marker unless it is a file or a setting; the families are the markers' own."""
-    known = {str(marker.value) for marker in Marker}
-    named = {name for page in PAGES for name in MARKER.findall(page.read_text())} - SETTINGS
-    families = {marker.split(".")[0] for marker in known}
-    said = {name for name in named if name.split(".")[0] in families and not name.endswith((".py", ".toml"))}
-    assert said
-    assert said <= known
+def settings() -> set[str]:
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {f"{section}.{name}" for section, model in sections.items()
+            for name in getattr(model, "model_fields", ())}
+
+
+def test_what_has_dots_on_a_page_is_a_log_marker_or_a_setting_or_a_file() -> None:
+    named = {name for page in PAGES for name in DOTTED.findall(page.read_text())}
+    markers = {str(marker.value) for marker in Marker}
+    template = tomllib.loads(TASK_FILE.read_text().replace("# allow =", "allow ="))
+    terms = {f"{section}.{name}" for section, values in template.items() for name in values}
+    assert len(named & markers) > 10
+    assert len(named & settings()) > 5
+    assert {name for name in named - markers - settings() - terms if not name.endswith((".py", ".toml"))} == set()
