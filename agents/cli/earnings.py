@@ -24,7 +24,7 @@ FAULTS: Final = {
     Fault.NO_REVEAL: "it committed scores and did not reveal them",
     Fault.MISSED: "it committed no model or no scores in a round that was settled",
     Fault.DEVIANT: "its scores lay outside the others' by more than devTol",
-    Fault.LOW: "its model stayed below the threshold for maxLow rounds in a row",
+    Fault.LOW: "its model stayed below the threshold; maxLow rounds of that in a row cost collateral",
     Fault.NO_ATTEST: "it did not attest the final model",
     Fault.UNOPENED: "it committed a model and did not open it",
 }
@@ -135,8 +135,9 @@ def _sentences(task: TaskState, event: object) -> Iterator[str]:
             yield f"{short(event.worker)} joined with {money(event.collateral)}, active from round {event.active_from}."
         case ev.WorkerPenalized():
             fault = Fault(event.reason)
+            lost = money(event.amount) if event.amount else "nothing yet"
             yield (
-                f"{short(event.worker)} lost {money(event.amount)} in round {event.round}: fault {event.reason} "
+                f"{short(event.worker)} lost {lost} in round {event.round}: fault {event.reason} "
                 f"({fault.name.lower()}), {FAULTS[fault]}. {money(event.bond_left)} of its bond are left."
             )
             yield from _evidence(task, event, fault)

@@ -32,7 +32,7 @@ from torch import Tensor
 from agents.learning import datasets
 from agents.learning.models import McMahanCNN
 from agents.learning.partition import HoldOut, Partition, hold_out, parts
-from agents.learning.placement import choose
+from agents.learning.placement import Placement, choose
 from agents.learning.samples import Scaling
 from tests.benchmarks.round_overhead import lines
 from tests.benchmarks.training import bare_epoch
@@ -48,8 +48,8 @@ class Site:
     index: int
 
 
-def train_for_ever(site: Site, pipe: Connection) -> None:
-    """Answers every model with one trained from it; ends with the pipe."""
+def bare_share(site: Site) -> tuple[McMahanCNN, Tensor, Tensor, Placement]:
+    """A model, this worker's training images and labels, and where they lie: without anything of ours around them."""
     torch.set_num_threads(1)
     found = datasets.load("mnist", site.data_dir, download=False)
     plan = Partition("iid", site.index, WORKERS, 0)
@@ -59,7 +59,13 @@ def train_for_ever(site: Site, pipe: Connection) -> None:
     placement = choose(model, "cpu")
     placement.put(model)
     scaling = Scaling(torch.from_numpy(found.factor), torch.from_numpy(found.shift))
-    x, y = placement.inputs(scaling.of(torch.from_numpy(found.x[chosen]))), torch.from_numpy(found.y[chosen])
+    x = placement.inputs(scaling.of(torch.from_numpy(found.x[chosen])))
+    return model, x, torch.from_numpy(found.y[chosen]), placement
+
+
+def train_for_ever(site: Site, pipe: Connection) -> None:
+    """Answers every model with one trained from it; ends with the pipe."""
+    model, x, y, placement = bare_share(site)
     pipe.send(len(y))
     while (state := pipe.recv()) is not None:
         model.load_state_dict(state)
