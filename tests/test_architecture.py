@@ -24,7 +24,7 @@ PURE_EVENTS = (
 )
 PURE = tuple(f"bfl_events.{name}" for name in PURE_EVENTS)
 LEAVES = ("agents.storage", "agents.crypto")
-STEPS = "bfl_events.boundaries"       # the names of durable steps: every room that writes says which one it takes
+STEPS = ("bfl_events.boundaries", "bfl_events.durable")     # every room that writes says which durable step it takes
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ GROUND = (  # what every agent process stands on: settings, homes, logs
 )
 DOORS = (
     door((*PURE, *(f"{one}.*" for one in PURE)), PURE, pure=True),
-    door((STEPS,), (STEPS,)),
+    door(STEPS, STEPS),
     door(("bfl_events.decode", "bfl_events.abi"), (*PURE, "bfl_events.abi", "bfl_events.decode"), "eth_abi web3"),
     door(("bfl_events.cli", "bfl_events.cli.*"), ("bfl_events",), "typer rich"),
     door(("bfl_events", "bfl_events.*"), ("bfl_events",), "aiohttp websockets eth_abi web3"),
     door(("agents.core", "agents.core.*"), ("agents.core", *PURE), pure=True),
-    door(("agents.storage", "agents.storage.*"), ("agents.storage", STEPS), "aiohttp aioipfs yarl"),
-    door(("agents.crypto", "agents.crypto.*"), ("agents.crypto", STEPS),
+    door(("agents.storage", "agents.storage.*"), ("agents.storage", *STEPS), "aiohttp aioipfs yarl"),
+    door(("agents.crypto", "agents.crypto.*"), ("agents.crypto", *STEPS),
          "cryptography cbor2 eth_abi eth_account eth_keys eth_keyfile eth_utils"),
-    door(("agents.learning", "agents.learning.*"), ("agents.learning", STEPS),
+    door(("agents.learning", "agents.learning.*"), ("agents.learning", *STEPS),
          "torch torchvision torchmetrics numpy sklearn safetensors"),
     door(("agents.effects", "agents.effects.*"),
          ("agents.effects", "agents.core.intents", "agents.core.specification", "agents.telemetry", *LEAVES, *PURE,
-          STEPS, "bfl_events.abi", "bfl_events.decode", "bfl_events.rpc", "bfl_events.endpoint",
+          *STEPS, "bfl_events.abi", "bfl_events.decode", "bfl_events.rpc", "bfl_events.endpoint",
           "bfl_events.transport"),
          "cryptography eth_abi eth_account eth_keys eth_utils hexbytes web3"),
     door(("agents", *GROUND), (*GROUND, *PURE),

@@ -18,9 +18,10 @@ from typing import Final, TypeVar
 from agents.storage.cid import UnixFsHasher, chunks, parse, to_text
 from agents.storage.download import Download
 from agents.storage.format import refuse_newer, stamp_store
-from agents.storage.partfile import PartFile, disk_errors, sweep, sync_directory
+from agents.storage.partfile import PartFile, disk_errors, sweep
 from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
 from bfl_events.boundaries import Boundary, passing
+from bfl_events.durable import sync_directory
 
 _PROBE_BYTES: Final = 4096
 _NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)

@@ -4,24 +4,23 @@ While being written it is locked, so that what a killed process left behind can 
 """
 
 import errno
-import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agents.storage.store import StoreFull, StoreUnavailable
 from bfl_events.boundaries import Boundary, passing
+from bfl_events.durable import dead_parts, new_part, sync_directory, try_lock
 
 
 class PartFile:
     """A temporary file in `directory`; `commit` moves it into place, `discard` (also after commit) removes the rest."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / f".{secrets.token_hex(8)}.part"
+        self._path = new_part(directory)
         self._file = self._path.open("xb")
-        _try_lock(self._file.fileno())
+        try_lock(self._file.fileno())
 
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)
@@ -42,28 +41,9 @@ class PartFile:
 
 def sweep(directory: Path) -> None:
     """Remove the part files in `directory` that no living process is writing."""
-    for path in directory.glob(".*.part"):
-        with suppress(OSError), path.open("rb") as file:
-            if _try_lock(file.fileno()):
-                with passing(Boundary.BLOB_SWEEP):
-                    path.unlink()
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Some network file systems have no locks: there a part file is simply never swept."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for path in dead_parts(directory):
+        with suppress(OSError), passing(Boundary.BLOB_SWEEP):
+            path.unlink()
 
 
 @contextmanager

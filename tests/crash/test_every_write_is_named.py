@@ -14,7 +14,6 @@ SCRATCH = "scratch: dropped with the work, or at the next start"
 LOG = "a log: losing the end of one loses nothing else"
 UNNAMED = {     # module and function -> why its writes need no name
     "agents.crypto.privatefile.private_file": PART,
-    "agents.crypto.privatefile._sweep": PART,
     "agents.cli.final._place": PART,
     "agents.effects.hands.Hands._deliver": PART,
     "agents.learning.weights.replacing": PART,

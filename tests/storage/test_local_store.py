@@ -120,7 +120,7 @@ async def test_what_a_killed_agent_left_is_swept_and_work_in_progress_is_not(tmp
 
 def test_sweeping_touches_nothing_but_part_files(tmp_path: Path) -> None:
     kept = a_file(tmp_path, b"mine", "model.safetensors")
-    a_file(tmp_path, b"", ".dead.part")
+    a_file(tmp_path, b"", ".0123456789abcdef.part")
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [kept]
 
