@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -212,12 +212,12 @@ class Slots:
                     (landing.ending.value, *found, landing.block_hash, nonce))
 
     def reopen(self, nonce: int) -> list[Slot]:
-        """The chain forgot more than was buried: every closed slot from `nonce` on is open again."""
-        with self._transaction(Boundary.OUTBOX_REOPEN):
-            query = "SELECT nonce FROM slot WHERE nonce>=? AND ending IS NOT NULL"
-            lost = [n for (n,) in self._db.execute(query, (nonce,))]
-            self._db.execute("UPDATE slot SET ending=NULL WHERE nonce>=?", (nonce,))
-        return [slot for n in lost for slot in self._load("nonce = ?", n)]
+        """The chain forgot more than was buried: every closed slot from `nonce` on is open again. None: no write."""
+        closed = self._load("nonce >= ? AND ending IS NOT NULL ORDER BY nonce", nonce)
+        if closed:
+            with self._transaction(Boundary.OUTBOX_REOPEN):
+                self._db.execute("UPDATE slot SET ending=NULL WHERE nonce>=?", (nonce,))
+        return [replace(slot, landing=None) for slot in closed]
 
     def _insert_attempt(self, nonce: int, attempt: Attempt) -> None:
         self._db.execute("INSERT OR IGNORE INTO attempt VALUES (?,?,?,?,?,?,?,?)",

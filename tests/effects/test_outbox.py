@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from agents.effects.fees import GWEI, FeePolicy
 from agents.effects.outbox import InsufficientFunds, Outbox, Prepare, Reverted, Timing
 from agents.effects.ports import Fatal, Rejected, Transient
 from agents.effects.slots import Payload
+from bfl_events import boundaries
+from bfl_events.boundaries import Boundary
 from tests.effects.fake_chain import ACCOUNT, FakeChain, FakeClock, StubSigner
 
 TARGET = "0x" + "cc" * 20
@@ -750,6 +752,35 @@ async def test_a_gap_left_by_a_stranger_and_a_reorg_is_closed(bench: Bench) -> N
     await bench.settle(5)
     assert [tx.nonce for tx in bench.chain.mined] == [0, 1]
     assert bench.chain.effects() == {b"a".hex(): 1}
+
+
+async def test_while_a_gap_waits_to_be_closed_nothing_is_written(bench: Bench, passed: list[Boundary]) -> None:
+    """A pass comes with every head: each would be a transaction on disk."""
+    bench.chain.stranger(0, b"theirs")
+    await bench.outbox.send("a", call(b"a"))
+    bench.chain.reorg(2)
+    passed.clear()
+    await bench.settle(2)
+    assert passed == [Boundary.TX_SEND] * 2, "only the same bytes go out again"
+    await bench.settle(3)
+    assert Boundary.OUTBOX_ADD in passed
+    assert Boundary.OUTBOX_REOPEN not in passed
+
+
+@pytest.fixture
+def passed() -> Iterator[list[Boundary]]:
+    """Every durable step, in order."""
+    found: list[Boundary] = []
+
+    class Watcher:
+        def before(self, boundary: Boundary) -> None:
+            found.append(boundary)
+
+        def after(self, boundary: Boundary, *, done: bool) -> None: ...
+
+    boundaries.watch(Watcher())
+    yield found
+    boundaries.watch(None)
 
 
 async def test_a_reset_chain_is_refused_with_what_to_do(bench: Bench) -> None:
