@@ -1,0 +1,95 @@
+"""A backup of a home from each phase, put back in a later phase or round: the task comes to the same, to the wei.
+
+Real processes, and a real chain that stands still in each phase while a home is copied or exchanged. Only torch is
+replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfl_events.schema import Phase
+from tests.crash.backups import VICTIM, Moment, Staging, moments, staging
+from tests.crash.births import Nursery
+from tests.crash.stage import REQUESTER
+from tests.crash.verdict import Outcome, faults, outcome
+
+pytestmark = pytest.mark.timeout(600)
+TRAIN, OPEN, SCORE, REVEAL, SETTLE, ATTEST = list(Phase)[Phase.TRAIN:Phase.COMPLETED]
+RESTORED = {       # in which phase -> a backup of which
+    (1, OPEN): (1, TRAIN), (1, SCORE): (1, OPEN), (1, REVEAL): (1, SCORE), (1, SETTLE): (1, REVEAL),
+    (2, TRAIN): (1, SETTLE), (2, SCORE): (1, TRAIN), (2, REVEAL): (1, OPEN),
+    (3, TRAIN): (1, SCORE), (3, OPEN): (1, REVEAL), (3, SETTLE): (2, SETTLE),
+    (4, REVEAL): (3, SCORE), (5, SCORE): (1, OPEN), (5, ATTEST): (5, SETTLE),
+}
+AFTERWARDS = (5, ATTEST)
+
+
+def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_task_comes_to_the_same(
+    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+) -> None:
+    assert {*RESTORED.values(), AFTERWARDS} >= {(1, phase) for phase in (TRAIN, OPEN, SCORE, REVEAL, SETTLE)}
+    with staging(tmp_path, nursery) as made:
+        made.play(partial(copy_and_restore, made, VICTIM, RESTORED))
+        made.restore(VICTIM, AFTERWARDS)
+        made.ends()
+        _, *lives, _ = made.lives(VICTIM)
+        for life, (now, backup) in zip(lives, RESTORED.items(), strict=True):
+            assert lost(life) == forgotten(backup, now), f"in {now}, of {backup}"
+        repaired = [line for line in lives[-2] if line["event"] == "home.repaired"]
+        assert len(repaired) == 1, "the last life that had lost something of its memory"
+        check(made, VICTIM, undisturbed)
+
+
+def test_whatever_backup_of_the_requester_is_restored_it_receives_the_final_model(
+    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+) -> None:
+    restored = {(1, SCORE): (1, TRAIN), (2, OPEN): (1, OPEN), (3, SETTLE): (1, REVEAL), (5, ATTEST): (1, SCORE)}
+    with staging(tmp_path, nursery) as made:
+        made.play(partial(copy_and_restore, made, REQUESTER, restored))
+        made.restore(REQUESTER, (1, SETTLE))
+        assert list(made.copies[REQUESTER, (1, SETTLE)].glob("results/*")) == [], "it delivers once more"
+        made.ends()
+        check(made, REQUESTER, undisturbed)
+
+
+def copy_and_restore(made: Staging, name: str, restored: Mapping[Moment, Moment], moment: Moment) -> None:
+    made.back_up(name, moment)
+    if moment in restored:
+        made.restore(name, restored[moment])
+
+
+def check(made: Staging, name: str, undisturbed: Outcome) -> None:
+    """Each commitment, opening and reveal once (see `faults`), and the same models, rewards and penalties: none."""
+    assert faults(made.stage, made.stage.pins, restored=name) == []
+    found = outcome(made.stage)
+    assert found.files <= undisturbed.files
+    assert found.penalties == ()
+    assert found.comparable() == undisturbed.comparable()
+
+
+def forgotten(backup: Moment, now: Moment) -> set[str]:
+    """What a worker that has acted in each phase must say it does not know any more."""
+    between = [moment for moment in moments() if backup < moment <= now]
+    told = {"transactions"} if any(phase != SETTLE for _, phase in between) else set()
+    unknown = [f"its own {kind} of {named([round for round, one in between if one == phase])}"
+               for kind, phase in (("models", TRAIN), ("scores", SCORE)) if phase in {one for _, one in between}]
+    return told | ({f"the journal does not know {', '.join(unknown)} in task"} if unknown else set())
+
+
+def named(rounds: list[int]) -> str:
+    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}"
+
+
+def lost(life: list[dict[str, Any]]) -> set[str]:
+    """What the life said it had lost; of its memory, the sentence up to the task's name."""
+    said = {line["what"].split()[0]: line["reason"] for line in life if line["event"] == "home.lost"}
+    memory = said.pop("memory", "")
+    blobs = said.pop("blobs", "")        # envelopes of rounds that were cleared since
+    assert not blobs or "0 public files" in blobs
+    return {*said, memory.partition(" 0x")[0]} - {""}
