@@ -65,7 +65,7 @@ class Journalled:
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._coming = sorted(entries, key=lambda entry: entry.at, reverse=True)
+        self._coming = sorted(entries, key=lambda entry: entry.at)[::-1]
         self._newest = self._coming[0].at if self._coming else 0.0
         self._outcomes: dict[str, i.Outcome] = {}
         self._models: set[bytes] = set()

@@ -19,7 +19,8 @@ NEWER_EXIT, DAMAGED_EXIT = 19, 10
 
 
 def entries(path: Path) -> list[tuple[float, str, Outcome]]:
-    """(when it was written in seconds by the agent's clock, intent key, outcome) as the journal is now, oldest first.
+    """(when it was written in seconds by the agent's clock, intent key, outcome) as the journal is now, in the order of
+    writing, whatever that clock said.
 
     Raises Fatal for a file of a newer version, or one that is no journal.
     """
@@ -37,5 +38,5 @@ def _entries(path: Path, database: sqlite3.Connection) -> Iterator[tuple[float, 
     if found > VERSION:
         raise Fatal(f"{path} was written by a newer bfl-agent (format {found}, this one reads {VERSION}). Install that "
                     "version again to look back with its memory.", exit_code=NEWER_EXIT)
-    for key, kind, body, at in database.execute("SELECT key, kind, body, at FROM outcome ORDER BY at, rowid"):
+    for key, kind, body, at in database.execute("SELECT key, kind, body, at FROM outcome ORDER BY rowid"):
         yield at, key, decode(kind, json.loads(body))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from agents.core import intents as i, requester, worker
 from agents.core.hindsight import End, Step, Subject, look_back
+from agents.core.past_clock import by_the_chains_clock
 from agents.core.past_memory import Entry, Ideal, Journalled, LoggedSeals, Nothing, PastMemory
 from agents.core.state import Limits, Me
 from bfl_events.fold import fold
@@ -95,6 +96,38 @@ def test_the_journal_finds_the_same_acts_and_the_work_before_them(undisturbed: F
     assert sorted(intent.key for intent in done if isinstance(intent, OWN)) == acts(agent)
     assert ended(looks, End.MISSED) == []
     assert not any(look.unforeseen for look in looks)
+
+
+CLOCKS: Mapping[str, Callable[[float], float]] = {
+    "right": lambda _: 0, "an hour ahead": lambda _: 3600, "an hour behind": lambda _: -3600,
+    "suspended in the middle": lambda share: 3600 * (share > 0.5),
+    "set back in the middle": lambda share: -3600 * (share > 0.5),
+    "wrong for a while": lambda share: 86_400 * (0.3 < share < 0.6),
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_whatever_the_machines_clock_said_the_journal_finds_the_same_acts(undisturbed: Federation, clock: str) -> None:
+    """`CLOCKS`: by how many seconds it was wrong, by the share of the journal that was written."""
+    for agent in undisturbed.workers:
+        assert isinstance(agent.outcomes, Dated)
+        entries = agent.outcomes.entries
+        dated = [replace(entry, at=entry.at + CLOCKS[clock](number / len(entries)))
+                 for number, entry in enumerate(entries)]
+        mended = by_the_chains_clock(dated, undisturbed.chain.records, agent.me.address)
+        looks = steps(undisturbed.chain.records, agent.me.address, Journalled(mended))
+        done = ended(looks, End.DONE)
+        assert sorted(intent.key for intent in done if isinstance(intent, OWN)) == acts(agent)
+        assert ended(looks, End.MISSED) == []
+        assert not any(look.unforeseen for look in looks)
+        if clock == "right":
+            assert looks == steps(undisturbed.chain.records, agent.me.address, Journalled(entries))
+
+
+def test_what_was_written_after_the_last_act_that_needed_it_is_not_taken_back(undisturbed: Federation) -> None:
+    agent, log = undisturbed.workers[0], undisturbed.chain.records
+    late = Entry(log[-1].time + 60.0, f"train:{undisturbed.task.address}:9:{'00' * 32}", i.Done())
+    assert by_the_chains_clock([late], log, agent.me.address) == [late]
 
 
 def test_a_journal_that_lacks_a_training_wants_it_and_nothing_after_it(undisturbed: Federation) -> None:
