@@ -56,7 +56,7 @@ from agents.shutdown import Shutdown
 from agents.storage import BlobSource, BlobStore, InvalidAddress, open_source, open_store
 from agents.telemetry import Log, Marker, Telemetry, open_log
 from bfl_events.log import EventLog, Identity, LogDamaged, LogError, LogTooNew
-from bfl_events.rpc import Rpc, Unavailable, WrongChain, WrongContract
+from bfl_events.rpc import Contract, Rpc, Unavailable, WrongChain, WrongContract
 from bfl_events.schema import Address
 from bfl_events.source import EventSource
 
@@ -144,7 +144,9 @@ async def _assemble(
     if chain.factory is None:
         raise Fatal("No contract is configured: set chain.factory in config.toml to the address that `bfl-agent "
                     "contracts deploy` printed, or that your consortium announced", exit_code=CONFIGURATION_EXIT)
-    rpc = await stack.enter_async_context(Rpc(chain.rpc, chain_id=chain.chain_id, deadline_s=chain.deadline_s))
+    rpc = await stack.enter_async_context(
+        Rpc(chain.rpc, chain_id=chain.chain_id, contract=Contract(chain.factory), deadline_s=chain.deadline_s,
+            on_wrong=lambda sentence: log.error(Marker.CHAIN_ENDPOINT_FAILED, reason=sentence)))
     if settings.observe.http is not None:
         await stack.enter_async_context(serve_http(settings.observe.http, health, registry))
     chain_id = int(await _insist(partial(rpc.call, "eth_chainId"), health, log), 16)

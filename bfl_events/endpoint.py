@@ -29,6 +29,15 @@ class WrongChain(RpcError):
         self.endpoint, self.expected, self.got = endpoint, expected, got
 
 
+class WrongGenesis(WrongChain):
+    """It serves another chain that has the same id. A person must fix the configuration, or the chain was reset."""
+
+    def __init__(self, endpoint: str, chain_id: int, expected: bytes, got: bytes) -> None:
+        RpcError.__init__(self, f"{endpoint} serves another chain {chain_id} than so far: it begins with block "
+                                f"0x{got.hex()[:16]}, that one with 0x{expected.hex()[:16]}, unless it was reset")
+        self.endpoint, self.expected, self.got = endpoint, chain_id, chain_id
+
+
 class WrongContract(RpcError):
     """There is no contract at the address, or another one. A person must fix the configuration."""
 
@@ -48,11 +57,14 @@ class Contract:
 @dataclass(slots=True)
 class Expected:
     """What every endpoint must serve. `chain_id` None is filled in by the first that answers; `contract_seen` turns
-    a contract that is missing from an error into a lag."""
+    a contract that is missing from an error into a lag. `genesis`: hash of block 0 of the first chain with it.
+    `on_wrong(sentence)` hears once of each endpoint that proves to serve something else."""
 
     chain_id: int | None
     contract: Contract | None = None
     contract_seen: bool = False
+    genesis: bytes | None = None
+    on_wrong: Callable[[str], None] = lambda _: None
 
 
 class Endpoint:
@@ -123,6 +135,8 @@ class Endpoint:
         if isinstance(error, NoAnswer):
             backoff = max(backoff, min(error.retry_after_s, LAST_BACKOFF_S))
         else:
+            if self.wrong is None:
+                self._expected.on_wrong(str(error))
             self.wrong, backoff = error, LAST_BACKOFF_S
         self.retry_at = self._clock() + backoff
         self.failures += 1
@@ -157,8 +171,23 @@ class Endpoint:
         if got != expected.chain_id:
             raise WrongChain(self.name, expected.chain_id, got)
         if expected.contract is not None:
+            genesis = await self._genesis(end)
+            if genesis is not None and genesis != (expected.genesis or genesis):
+                raise WrongGenesis(self.name, got, expected.genesis or b"", genesis)
             await self._verify_contract(expected.contract, end)
+            expected.genesis = expected.genesis or genesis
         self.verified, self.wrong = True, None
+
+    async def _genesis(self, end: float) -> bytes | None:
+        """Hash of block 0, as block 1 names it (anvil, started from a state on disk, serves a block 0 of its own); None
+        where the endpoint does not have block 1, or not any more."""
+        try:
+            block = await self._post("eth_getBlockByNumber", ("0x1", False), end)
+            return None if block is None else bytes.fromhex(str(block["parentHash"])[2:])
+        except RpcRefused:
+            return None
+        except (TypeError, KeyError, ValueError):
+            raise NoAnswer("its block 1 is not a block") from None
 
     async def _verify_contract(self, contract: Contract, end: float) -> None:
         answer = await self._post("eth_getCode", (contract.address, "latest"), end)

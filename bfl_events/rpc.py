@@ -65,6 +65,7 @@ class Rpc:
 
     `chain_id` None takes the chain of the first endpoint that answers. Times in seconds: `deadline_s` for a call as a
     whole, `attempt_s` for one endpoint while others are left, `survey_s` between comparisons of the endpoints' heads.
+    `on_wrong(sentence)` hears of each endpoint that proves to serve another chain or contract.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Rpc:
         lag_blocks: int = 2,
         clock: Callable[[], float] = time.monotonic,
         transport: Transport | None = None,
+        on_wrong: Callable[[str], None] = lambda _: None,
     ) -> None:
         if not urls:
             raise ValueError("at least one RPC endpoint is needed")
         self._transport = HttpTransport() if transport is None else transport
-        self._expected = Expected(chain_id, contract)
+        self._expected = Expected(chain_id, contract, on_wrong=on_wrong)
         self._endpoints = [Endpoint(name, url, self._expected, self._transport, clock)
                            for name, url in zip(_names(urls), urls, strict=True)]
         self._deadline_s, self._attempt_s, self._survey_s = deadline_s, attempt_s, survey_s

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,7 +219,24 @@ async def test_another_contract_at_the_address_is_an_error() -> None:
     async with nodes(1, contract=Contract(FACTORY, keccak256(b"\x61"))) as (rpc, (node,)):
         with pytest.raises(WrongContract, match="another contract"):
             await rpc.call("eth_blockNumber")
-        assert node.calls == ["eth_chainId", "eth_getCode"]
+        assert node.calls == ["eth_chainId", "eth_getBlockByNumber", "eth_getCode"]
+
+
+async def test_an_endpoint_of_another_chain_with_the_same_id_and_contract_is_never_believed() -> None:
+    async with nodes(2, contract=Contract(FACTORY)) as (rpc, (first, second)):
+        await rpc.call("eth_blockNumber")
+        second.chain.cut(len(second.chain.blocks))
+        second.chain.blocks[0] = replace(second.chain.blocks[0], hash=b"\x99" * 32)
+        second.chain.mine()
+        first.always = Drop()
+        with pytest.raises(Unavailable, match="serves another chain 31337"):
+            await rpc.call("eth_getCode", FACTORY, "latest")
+        assert second.calls == ["eth_chainId", "eth_getBlockByNumber"]
+        first.always = None
+        assert await rpc.call("eth_blockNumber") == "0x4", "the first one came back"
+        first.always = Drop()
+        second.next(Result(None), method="eth_getBlockByNumber")
+        assert await rpc.call("eth_blockNumber") == "0x1", "one without block 1 has nothing to be told apart by"
 
 
 async def test_backing_off_grows_and_honours_what_the_server_asks() -> None:
