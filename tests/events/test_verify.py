@@ -143,6 +143,13 @@ def test_a_median_that_is_off_by_one_is_one_finding() -> None:
     assert "medians is" in only(check(changed(records, at, medians=pack_row(lanes))), at)
 
 
+def test_a_base_hash_is_a_vote_that_no_line_proves() -> None:
+    """Models are not in the log: which base counts is the majority's word (PROTOCOL 2.4), whatever it is."""
+    records = honest_log()
+    for skip in (0, 4):
+        assert check(changed(records, first(records, ev.ModelCommitted, skip=skip), base_hash=bytes(32))) == []
+
+
 def test_a_commitment_and_its_opening_name_each_other() -> None:
     records = honest_log()
     commit, opening = first(records, ev.ModelCommitted), first(records, ev.ModelSubmitted)

@@ -7,7 +7,7 @@ show, never their reasons; changes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.host import Host
 from tests.simulation.learner import Lineage, readers_of
 from tests.simulation.ledger import Block
-from tests.simulation.network import Network
+from tests.simulation.network import UNTOUCHABLE, Network
 from tests.simulation.scenario import Scenario
 from tests.simulation.store import Store
 from tests.simulation.telling import told_detail, told_tx
@@ -46,14 +46,15 @@ class Shown:
 
 
 class Judge:
-    """`broken` is what was found wrong, in the order in which it was found."""
+    """`broken` is what was found wrong, in the order in which it was found. `bases`: for each round, the global models
+    that it may start from, as they follow from the settlements of any fork so far."""
 
     def __init__(self, scenario: Scenario, lineage: Lineage, note: Callable[[str], None] | None) -> None:
         self.scenario, self.lineage, self._note = scenario, lineage, note
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
         self.orphans: set[bytes] = set()
-        self.bases: set[bytes] = set()
+        self.bases: defaultdict[int, set[bytes]] = defaultdict(set)
         self.network: Network
         self.faults: Faults
         self.store: Store
@@ -70,7 +71,7 @@ class Judge:
         self._read: dict[Address, dict[int, bytes]] = {}
         self._grounds: dict[tuple[Address, str], bytes] = {}
         self._judged: dict[bytes, set[tuple[bytes, ...]]] = {}
-        self._doubting: set[Address] = set()
+        self._doubting: set[tuple[Address, int]] = set()
 
     def watch(self, network: Network, faults: Faults, hosts: list[Host], store: Store) -> None:
         self.network, self.faults, self.hosts, self.store = network, faults, hosts, store
@@ -108,8 +109,9 @@ class Judge:
             del seen[number]
         chain = self.network.chain
         stand = [number for number, name in cut.items() if number < len(chain) and chain[number].hash == name]
-        if host.address in self._doubting:          # it has asked for the same again, which is no belief in a reorg
-            self._doubting.remove(host.address)
+        doubt = (host.address, host.starts)
+        if doubt in self._doubting and to <= UNTOUCHABLE:       # it reads the same again, which is no belief in a reorg
+            self._doubting.remove(doubt)
         elif cut and len(stand) == len(cut) and not self.orphans:
             self.violated(f"{host.name} cut its log at block {to}, but blocks {sorted(cut)} stand as it knew them")
 
@@ -147,11 +149,15 @@ class Judge:
     def told(self, host: Host, what: str, detail: Any) -> None:
         self.counts[what] += 1
         if what == "distrusted":
-            self._doubting.add(host.address)
+            self._doubt(host)
         if what == "signed":
             self._check_signed(host, detail["key"], detail["nonce"])
         if self._note:
             self._note(f"{host.name} {what} {told_detail(detail)}")
+
+    def _doubt(self, host: Host) -> None:
+        """Until its log was read again, or its process has ended: a doubt is not written down."""
+        self._doubting.add((host.address, host.starts))
 
     def _check_signed(self, host: Host, key: str, nonce: int) -> None:
         """An intent gets a second nonce only if the first was used up without effect on some fork."""
@@ -220,7 +226,8 @@ class Judge:
 
     def _know_base(self, task: TaskState, round: int) -> None:
         """What follows from this fork, and what most agreed on when a reorg had given the round another base."""
-        self.bases |= {expected_base(task, round), expected_base(task, round, self.bases if self.orphans else set())}
+        elsewhere = self.bases if self.orphans else {}
+        self.bases[round] |= {expected_base(task, round), expected_base(task, round, elsewhere)}
 
     def _check_salt(self, salt: bytes, use: tuple[Any, ...]) -> None:
         """A salt that was shown once hides nothing any more."""
@@ -230,8 +237,8 @@ class Judge:
     def _check_commitment(self, task: TaskState, event: ev.ModelCommitted) -> None:
         """Base hashes follow from some fork's settlements; a commitment is replaced once, and only for a reason."""
         who = self._name(event.worker)
-        if event.base_hash not in self.bases:
-            self.violated(f"{who} starts round {event.round} from a model that follows from no settlement")
+        if event.base_hash not in self.bases[event.round]:
+            self.violated(f"{who} starts round {event.round} from a model that follows from no settlement before")
         context = (event.worker, event.attempt, event.base_hash)
         if self._commitments.setdefault(context, event.commitment) != event.commitment:  # noqa: SIM102
             if self.index[event.worker] not in self.faults.forgot:

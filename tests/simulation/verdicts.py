@@ -6,7 +6,7 @@ Owns these checks; `judge` gives it the evidence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set as AbstractSet
+from collections.abc import Iterator, Mapping, Set as AbstractSet
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from bfl_events.rules import majority_base
 from bfl_events.schema import Address, Phase, Record
 from bfl_events.settlement import Fault
 from bfl_events.state import TaskState
-from tests.simulation.host import TIMING, Host
+from bfl_events.verify import verify
+from tests.simulation.host import CHAIN_ID, TIMING, Host
 from tests.simulation.learner import average
+from tests.simulation.play import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Judge
@@ -46,6 +48,7 @@ def check_end(judge: Judge, *, over: bool) -> None:
         _check_drops(judge, task)
         _check_agreement(judge, task)
     _check_nonces(judge)
+    _check_log(judge)
 
 
 def _somebody_cares(judge: Judge, task: TaskState) -> bool:
@@ -54,15 +57,15 @@ def _somebody_cares(judge: Judge, task: TaskState) -> bool:
     return bool(alive & {task.requester, *task.seats})
 
 
-def expected_base(task: TaskState, round: int, elsewhere: AbstractSet[bytes] = frozenset()) -> bytes:
+def expected_base(task: TaskState, round: int, elsewhere: Mapping[int, AbstractSet[bytes]] = {}) -> bytes:
     """Hash of G(round - 1) as it follows from the settlements of this fork; or, where most of a round's roster started
-    from one of `elsewhere`, from that (PROTOCOL 2.4: commitments may outlive the fork on which they were made)."""
+    from one of its bases `elsewhere`, from that (PROTOCOL 2.4: commitments may outlive the fork of their making)."""
     base = task.params.model_hash
     for done in range(1, round):
         settled = next((a for a in reversed(task.attempts) if a.round == done and a.scored is not None), None)
         if settled is not None and settled.scored is not None and settled.scored.accepted:
             voted = majority_base(settled)
-            base = voted if voted is not None and voted in elsewhere else base
+            base = voted if voted is not None and voted in elsewhere.get(done, ()) else base
             parts = tuple((n, settled.opened[n].model_hash) for n in members_of(settled.scored.accepted))
             base = sha256(average(base, parts)).digest()
     return base
@@ -71,6 +74,12 @@ def expected_base(task: TaskState, round: int, elsewhere: AbstractSet[bytes] = f
 def _records(judge: Judge) -> Iterator[Record]:
     for block in judge.network.chain:
         yield from block.records
+
+
+def _check_log(judge: Judge) -> None:
+    """Who recomputes everything from the log alone, as `bfl-events verify` does, finds nothing: whatever was undone."""
+    for finding in verify(list(_records(judge)), chain_id=CHAIN_ID, implementation=IMPLEMENTATION):
+        judge.violated(f"the log contradicts itself: {finding}")
 
 
 def _check_money(judge: Judge, task: TaskState) -> None:
@@ -86,7 +95,7 @@ def _check_models(judge: Judge, task: TaskState) -> None:
         bases = {commit.base_hash for commit in attempt.commits.values()}
         if bases and bases != {expected_base(task, attempt.round)} and not judge.orphans:
             judge.violated(f"not everybody started attempt {attempt.number} from the model that follows from the log")
-    if any(task.final_hash) and task.final_hash not in judge.bases:
+    if any(task.final_hash) and task.final_hash not in judge.bases[task.params.rounds + 1]:
         judge.violated("the final model follows from no settlement")
     result = judge.hosts[0].folder / "results" / f"{task.address}.safetensors"
     if any(task.final_hash) and 0 not in judge.faults.dead and 0 not in judge.faults.forgot:  # noqa: SIM102
