@@ -125,10 +125,19 @@ class Narrator:
                 fields |= {"cid": cid.hex(), "size_bytes": size}
             case i.RowReady(_, reasons, seconds):
                 fields |= {"seconds": seconds, "zeros": [f"{index}: {reason}" for index, reason in reasons]}
+                if isinstance(intent, i.ScoreModels):
+                    self._name(intent, dict(reasons))
         self.log.info(FINISHED.get(type(intent), Marker.INTENT_FINISHED), **fields)
         for part in (*PROVES.get(type(intent), ()), *(("disk",) if outcome is not None else ())):
             if self.health.well(part):
                 self.log.info(MENDED[part], part=part)
+
+    def _name(self, intent: i.ScoreModels, reasons: Mapping[int, str]) -> None:
+        """Who published what is no model of the task; what could not be opened at all was told when it was fetched."""
+        for one in intent.candidates:
+            if one.model_hash is not None and one.index in reasons:
+                self.log.warning(Marker.UPDATE_REJECTED, task=intent.task, round=intent.round, attempt=intent.attempt,
+                                 sender=one.sender, reason=reasons[one.index])
 
     def _failed(self, error: i.Outcome | BaseException | None, fields: dict[str, Any]) -> None:
         if isinstance(error, Transient) and error.part and self.health.trouble(error.part, str(error)):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agents.core.intents import TrainModel
+from agents.core.intents import Candidate, RowReady, ScoreModels, TrainModel
 from agents.health import Health
 from agents.metrics import Metrics
 from agents.narrator import Narrator
@@ -54,3 +54,15 @@ def test_a_checkpoint_that_is_not_used_is_named(bench: Bench) -> None:
     (line,) = bench.lines()
     assert (line["event"], line["level"]) == ("train.checkpoint.ignored", "warning")
     assert "training begins again" in line["reason"]
+
+
+def test_a_model_that_scores_0_is_told_with_who_published_it(bench: Bench) -> None:
+    """What could not be opened was told when it was fetched."""
+    models = (Candidate(0, "0xA", b"a"), Candidate(1, "0xB", b"b"), Candidate(2, "0xC", None))
+    score = ScoreModels("0xT", 2, 3, bytes(32), bytes(32), 0, 5, True, None, models)
+    reasons = ((1, "V4: w holds a value that is not finite"), (2, "V1-V3: no model could be opened"))
+    bench.narrator.report(score, "finished", RowReady((), reasons))
+    rejected, completed = bench.lines()
+    assert (rejected["event"], rejected["level"], rejected["sender"]) == ("update.rejected", "warning", "0xB")
+    assert (rejected["round"], rejected["attempt"], rejected["reason"]) == (2, 3, reasons[0][1])
+    assert completed["zeros"] == [f"{index}: {reason}" for index, reason in reasons]

@@ -128,6 +128,7 @@ class Candidate:
     """
 
     index: int
+    sender: Address
     model_hash: bytes | None
     compare: tuple[bytes, ...] = ()
 

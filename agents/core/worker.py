@@ -245,7 +245,7 @@ def _judge(task: TaskState, memory: Memory, now: Now, index: int, base: bytes) -
     if 3 * len(waiting) > len(attempt.opened):
         return       # a missing row costs less than a row of wrong zeros (PROTOCOL 2.6)
     candidates = tuple(
-        Candidate(other, opened.model_hash if opened.model_hash in memory.models else None,
+        Candidate(other, task.member(other).account, opened.model_hash if opened.model_hash in memory.models else None,
                   compared_with(task, attempt, other, memory.models))
         for other, opened in sorted(attempt.opened.items())
     )

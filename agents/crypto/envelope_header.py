@@ -84,6 +84,10 @@ class Context:
         if self.kind != Kind.MODEL and self.attempt != 0:
             raise ValueError(f"an envelope of kind {self.kind} has attempt 0, not {self.attempt}")
 
+    def __str__(self) -> str:
+        where = f"chain {self.chain_id}, task 0x{self.contract.hex()}, round {self.round}, attempt {self.attempt}"
+        return f"{where}, sender 0x{self.sender.hex()}, kind {self.kind}"
+
     def fields(self) -> list[Any]:
         return [self.chain_id, self.contract, self.round, self.attempt, self.sender, int(self.kind)]
 

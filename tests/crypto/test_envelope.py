@@ -187,6 +187,14 @@ def test_an_envelope_of_another_place_is_refused(desk: Desk, other: Context) -> 
     assert desk.refusal(context=other) is Reason.WRONG_CONTEXT
 
 
+def test_who_replays_an_envelope_is_told_from_where_in_words(desk: Desk) -> None:
+    with pytest.raises(EnvelopeError) as refused:
+        desk.open(context=replace(PLACE, round=8))
+    place = f"task 0x{PLACE.contract.hex()}, round 7, attempt 9, sender 0x{PLACE.sender.hex()}, kind 0"
+    assert f"sealed for chain 31337, {place}, expected chain" in str(refused.value)
+    assert "b'" not in str(refused.value)
+
+
 def test_whoever_is_not_a_recipient_is_told_so(desk: Desk) -> None:
     assert desk.refusal(address=MALLORY) is Reason.NOT_A_RECIPIENT
 
