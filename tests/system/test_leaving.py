@@ -1,0 +1,124 @@
+"""`bfl-agent task leave` on running agents, to the end: the bonds come back, who stays finishes, the books agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from bfl_events import schema as ev
+from bfl_events.schema import Phase
+from tests.anvil import ACCOUNTS
+from tests.cli.command import Operator
+from tests.system.participants import Consortium, Participant, consortium
+
+FUNDS, COLLATERAL, REWARD = 10_000 * 10**18, 10**17, 3 * 10**18
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the two who left were told before they did."""
+
+    company: Consortium
+    early: str
+    late: str
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
+    """Worker 3 leaves in round 1 before it has committed to anything, worker 2 in round 2, the last, after it has."""
+    with consortium(tmp_path_factory.mktemp("leaving"), rounds=2) as company:
+        first, second, third = company.workers
+        third.hold("score")
+        first.hold("score")
+        first.release("train")
+        second.release("train")
+        company.until(lambda: third.said("train.started"), "the third began to train")
+        early = leave(company, third)
+        company.until(lambda: company.task.call("excused") & 0b100, "the third was excused")
+        first.release("score")
+        company.until(lambda: company.task.call("core")[1] == 2, "round 2 began")
+        company.until_acted("committed", 2, 2)
+        first.hold("score")
+        late = leave(company, second)
+        company.until(lambda: company.task.call("leaving") & 0b010, "the second had announced it")
+        first.release("score")
+        assert [one.wait() for one in company.everybody] == [0] * 4, company.told()
+        yield Left(company, early, late)
+
+
+def leave(company: Consortium, worker: Participant) -> str:
+    """As an operator does in another terminal; what was shown before the question."""
+    shown = Operator(worker.home.root)("task", "leave", company.task.address)
+    assert "--yes" in shown.err
+    answer = Operator(worker.home.root).ok("task", "leave", company.task.address, "--yes")
+    assert answer["leaving"]
+    return shown.err
+
+
+def of(company: Consortium, kind: type[Any]) -> list[Any]:
+    return [event for event in company.events() if isinstance(event, kind)]
+
+
+def test_the_cost_is_shown_before_anything_is_sent(left: Left) -> None:
+    assert "You are excused from this round; 0.1 ether" in left.early
+    assert "You still owe round 2 its acts (missing them costs); your bond of 0.1 ether" in left.late
+
+
+def test_who_leaves_has_its_whole_bond_back_at_the_settlement(left: Left) -> None:
+    """Runbook withdraw: not only when the task has ended."""
+    company = left.company
+    leavings = [(event.round, event.worker) for event in of(company, ev.WorkerLeaving)]
+    assert leavings == [(1, ACCOUNTS[3]), (2, ACCOUNTS[2])]
+    released = [(event.round, event.worker, event.bond_released) for event in of(company, ev.WorkerRemoved)]
+    assert released == [(1, ACCOUNTS[3], COLLATERAL), (2, ACCOUNTS[2], COLLATERAL)]
+    assert of(company, ev.WorkerPenalized) == []
+    told = [type(event) for event in company.events()
+            if not isinstance(event, ev.Withdrawn) or event.worker == ACCOUNTS[3]]
+    assert told.index(ev.Withdrawn) < told.index(ev.TaskEnded)
+
+
+def test_who_stays_finishes_and_has_the_model_attested(left: Left) -> None:
+    company = left.company
+    assert company.task.call("core")[0] == Phase.COMPLETED
+    assert [event.worker for event in of(company, ev.FinalAttested)] == [ACCOUNTS[1]]
+    (final,) = of(company, ev.FinalModelAccepted)
+    assert sha256(company.requester.home.result(company.task.address).read_bytes()).digest() == final.final_hash
+    assert [event.roster for event in of(company, ev.RoundAdvanced)] == [0b111, 0b011]
+
+
+def test_the_ledgers_the_events_and_the_balances_agree(left: Left) -> None:
+    company = left.company
+    earned = [share(company, index) for index in range(3)]
+    assert earned[2] == 0
+    assert all(earned[:2])
+    assert sum(earned) + sum(event.amount for event in of(company, ev.Refunded)) == REWARD
+    for index, worker in enumerate(company.workers):
+        (line,) = Operator(worker.home.root).ok("ledger", "show")["tasks"]
+        assert [line[name] for name in ("staked_wei", "withdrawable_wei", "penalised_wei", "missed")] == ["0"] * 3 + [0]
+        assert int(line["earned_wei"]) == earned[index]
+        assert int(line["withdrawn_wei"]) == COLLATERAL + earned[index]
+        account = ACCOUNTS[index + 1]
+        balance = int(company.anvil.rpc("eth_getBalance", account, "latest"), 16)
+        assert balance + fees(company, account) == FUNDS + earned[index]
+    assert int(company.anvil.rpc("eth_getBalance", company.task.address, "latest"), 16) == 0
+
+
+def share(company: Consortium, index: int) -> int:
+    """Of the rewards, by the payouts' own shares and bitmaps. There were no forfeits."""
+    return sum(event.per_top if event.top_k >> index & 1 else event.per_rest
+               for event in of(company, ev.RewardsDistributed) if event.eligible >> index & 1)
+
+
+def fees(company: Consortium, account: str) -> int:
+    """For gas, from the receipts."""
+    rpc, cost = company.anvil.rpc, 0
+    for number in range(int(rpc("eth_blockNumber"), 16) + 1):
+        for tx in rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
+            if tx["from"].lower() == account.lower():
+                receipt = rpc("eth_getTransactionReceipt", tx["hash"])
+                cost += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+    return cost
