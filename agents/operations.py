@@ -96,13 +96,12 @@ async def _leave(operator: Operator, request: Mapping[str, Any]) -> Mapping[str,
     task = _task(operator, request)
     if operator.agent.address not in task.seats:
         raise Refused(f"This account has no seat in task {task.address}.", "Only a worker can leave.", "Nothing to do.")
+    try:
+        operator.agent.wish_to_leave(task.address)
+    except Transient as error:
+        raise Refused("The wish to leave was not noted.", f"{error}.", "Repeat the command then.") from None
     if task.phase == Phase.JOINING:
         await _send(operator, f"leave:{task.address}:{task.at.block}", Call(task.address, "removeWorker"))
-    else:
-        try:
-            operator.agent.wish_to_leave(task.address)
-        except Transient as error:
-            raise Refused("The wish to leave was not noted.", f"{error}.", "Repeat the command then.") from None
     return {"task": task.address, "phase": task.phase.name.lower()}
 
 

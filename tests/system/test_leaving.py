@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bfl_events import schema as ev
 from bfl_events.schema import Phase
-from tests.anvil import ACCOUNTS
+from tests.anvil import ACCOUNTS, deploy, start_anvil
 from tests.cli.command import Operator
+from tests.system.company import COLLATERAL as BOND, Company, until
 from tests.system.participants import Consortium, Participant, consortium
 
 FUNDS, COLLATERAL, REWARD = 10_000 * 10**18, 10**17, 3 * 10**18
@@ -122,3 +125,21 @@ def fees(company: Consortium, account: str) -> int:
                 receipt = rpc("eth_getTransactionReceipt", tx["hash"])
                 cost += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
     return cost
+
+
+async def test_who_leaves_while_a_task_is_joining_does_not_join_it_again_and_serves_the_next(tmp_path: Path) -> None:
+    with start_anvil(tmp_path, chain_id=31337) as anvil:
+        company = Company(anvil, deploy(anvil.url).factory, tmp_path)
+        requester, worker = company.party("requester", "requester"), company.party("worker")
+        first = await company.offer(requester)
+        async with worker.running() as agent:
+            await until(lambda: first.call("indexPlus1", worker.address), "the first task was joined", agent)
+            told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", first.address, "--yes")
+            assert told["leaving"]
+            await until(lambda: worker.said("task.declined", task=first.address), "it said so", agent)
+            second = await company.offer(requester)
+            await until(lambda: second.call("indexPlus1", worker.address), "the next task was joined", agent)
+        assert "this operator asked to leave it" in worker.said("task.declined", task=first.address)[0]["reason"]
+        assert (first.call("indexPlus1", worker.address), company.locked(first)) == (0, company.locked(second) - BOND)
+        assert len(worker.said("intent.started", intent="JoinTask", task=first.address)) == 1
+        assert not worker.said("chain.unreachable")
