@@ -11,10 +11,11 @@ from agents.core.intents import AggregateModels, FetchModel, Intent, ModelReady,
 from agents.core.state import ZERO_ADDRESS, ZERO_HASH, Me, Memory, Now
 from bfl_events.rules import majority_base, members_of
 from bfl_events.schema import Address
-from bfl_events.state import Attempt, TaskState
+from bfl_events.state import Attempt, LoggedNotice, TaskState
 
 NEED_MODEL, HERE_MODEL, CHECKPOINT = 1, 2, 3
 ASK_AFTER_S = 3.0          # before asking others: time for the usual way, the sender's own envelope
+ASK_AGAIN_S = 10.0         # after an answer, or a twentieth of the window: time to fetch it before it counts as empty
 
 
 def settled_attempt(task: TaskState, round: int) -> Attempt | None:
@@ -136,16 +137,20 @@ def fetch_opened(task: TaskState, attempt: Attempt, index: int) -> FetchModel:
 
 
 def take_offered(task: TaskState, memory: Memory, me: Me, digest: bytes) -> Iterator[Intent]:
-    """Fetch `digest` from the notices that offer it to this agent or to everybody who joined."""
+    """Fetch `digest` from everybody who offers it to this agent or to all who joined, the newest offer of each: one
+    that leads nowhere must not keep the others from being tried."""
+    tried: set[Address] = set()
     for notice in reversed(task.notices):
         repair = notice.kind == HERE_MODEL and notice.to == me.address
         if notice.ref != digest or notice.sender == me.address or not (repair or notice.kind == CHECKPOINT):
             continue
+        if notice.sender in tried:
+            continue
+        tried.add(notice.sender)
         kind = 3 if repair else 1
         fetch = FetchModel(task.address, notice.round, 0, notice.sender, digest, notice.cid, 0, kind)
         if not isinstance(memory.outcomes.get(fetch.key), Refused):
             yield fetch
-            return
 
 
 def _offered_checkpoints(task: TaskState, memory: Memory, me: Me, round: int) -> Iterator[Intent]:
@@ -155,8 +160,23 @@ def _offered_checkpoints(task: TaskState, memory: Memory, me: Me, round: int) ->
 
 
 def _ask(task: TaskState, me: Me, now: Now, round: int, ref: bytes) -> Iterator[Intent]:
-    asked = any(
-        n.kind == NEED_MODEL and n.sender == me.address and n.ref == ref and n.round == round for n in task.notices
-    )
-    if not asked and now.time > task.since.time + ASK_AFTER_S:
-        yield SendNotice(task.address, NEED_MODEL, round, ZERO_ADDRESS, ref)
+    """Once, and again when as many members have answered as were asked for and their answers lead nowhere."""
+    asked = asked_for(task, me.address, round, ref)
+    given = answers_to(task, me.address, round, ref)
+    last = max((notice.at.time for notice in (*asked, *given)), default=0)
+    patience = max(ASK_AGAIN_S, task.params.train_window / 20)
+    empty = len({notice.sender for notice in given}) >= len(asked) and now.time > last + patience
+    if (not asked or empty) and now.time > task.since.time + ASK_AFTER_S:
+        yield SendNotice(task.address, NEED_MODEL, round, ZERO_ADDRESS, ref, times=len(asked))
+
+
+def asked_for(task: TaskState, asker: Address, round: int, ref: bytes) -> list[LoggedNotice]:
+    """The notices in which this member asked for a model."""
+    return [n for n in task.notices
+            if n.kind == NEED_MODEL and n.sender == asker and n.round == round and n.ref == ref]
+
+
+def answers_to(task: TaskState, asker: Address, round: int, ref: bytes) -> list[LoggedNotice]:
+    """The notices that offer it; without a `ref`, whatever was offered for this round."""
+    return [n for n in task.notices
+            if n.kind == HERE_MODEL and n.to == asker and n.round == round and ref in (n.ref, ZERO_HASH)]

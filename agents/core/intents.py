@@ -302,7 +302,8 @@ class AttestFinal:
 
 @dataclass(frozen=True, slots=True)
 class SendNotice:
-    """Notice kinds: 1 NeedModel, 2 HereModel, 3 Checkpoint. `to` is the zero address for everybody."""
+    """Notice kinds: 1 NeedModel, 2 HereModel, 3 Checkpoint. `to` is the zero address for everybody. `times`: how often
+    the same was asked before."""
 
     task: Address
     kind: int
@@ -310,10 +311,12 @@ class SendNotice:
     to: Address
     ref: bytes
     cid: bytes = b""
+    times: int = 0
 
     @property
     def key(self) -> str:
-        return _key("notice", self.task, self.kind, self.round, self.to, self.ref)
+        again = (self.times,) if self.times else ()
+        return _key("notice", self.task, self.kind, self.round, self.to, self.ref, *again)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.core.global_model import CHECKPOINT, HERE_MODEL, NEED_MODEL, start_of
+from agents.core.global_model import CHECKPOINT, HERE_MODEL, NEED_MODEL, answers_to, asked_for, start_of
 from agents.core.intents import Intent, PublishCopy, Published, SendNotice
 from agents.core.permissionless import place_in_line, stagger_s
 from agents.core.state import ZERO_ADDRESS, ZERO_HASH, Me, Memory, Now
@@ -37,6 +37,8 @@ def answers(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Inten
     for asked in task.notices:
         if asked.kind != NEED_MODEL or asked.sender == me.address or asked.round + 1 < task.round:
             continue
+        if asked != asked_for(task, asked.sender, asked.round, asked.ref)[-1]:
+            continue                            # asked again since
         digest = asked.ref if asked.ref != ZERO_HASH else start_of(task, memory, asked.round)
         if digest is None or digest not in memory.models or _answered(task, asked, digest, me):
             continue
@@ -50,9 +52,12 @@ def answers(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Inten
 
 
 def _answered(task: TaskState, asked: LoggedNotice, digest: bytes, me: Me) -> bool:
-    given = [n for n in task.notices if n.kind == HERE_MODEL and n.to == asked.sender and n.round == asked.round]
-    mine = sum(1 for n in given if n.sender == me.address)
-    return mine >= ANSWERS_PER_ASKER or any(n.ref == digest and n.at > asked.at for n in given)
+    """By me, or by as many others as it was asked times: who answers with nothing has one answer counted, not all."""
+    given = answers_to(task, asked.sender, asked.round, ZERO_HASH)
+    mine = [n.ref for n in given if n.sender == me.address]
+    others = {n.sender for n in given if n.ref == digest}
+    times = len(asked_for(task, asked.sender, asked.round, asked.ref))
+    return len(mine) >= ANSWERS_PER_ASKER or digest in mine or len(others) >= times
 
 
 def _publish_and_tell(memory: Memory, copy: PublishCopy, kind: int, to: str) -> Iterator[Intent]:

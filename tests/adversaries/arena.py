@@ -49,7 +49,7 @@ def rsa(name: str) -> RSAPrivateKey:
 
 @dataclass
 class Arena:
-    """`workers` and `requester` are agents. `bases`: round -> G(r - 1), recomputed from the honest models alone."""
+    """`workers` and `requester` are agents. `bases`: round -> G(r - 1), recomputed from what was accepted."""
 
     company: Company
     nursery: Nursery
@@ -99,10 +99,10 @@ class Arena:
                     self.bases[round + 1] = clipped_mean(self.bases[round], self._accepted(event))
 
     def _accepted(self, scored: ev.RoundScored) -> list[bytes]:
-        """In ascending index; of the honest alone."""
-        opened = (one for one in self.of(ev.ModelSubmitted) if one.round == scored.round and self.honest(one.worker))
-        ranked = sorted((self.index(one.worker), self.models[one.model_hash]) for one in opened)
-        return [model for index, model in ranked if scored.accepted >> index & 1]
+        """In ascending index."""
+        known = self.models | {sha256(model): model for one in self.gang.rogues for model in one.models.values()}
+        opened = {self.index(one.worker): one for one in self.of(ev.ModelSubmitted) if one.round == scored.round}
+        return [known[one.model_hash] for index, one in sorted(opened.items()) if scored.accepted >> index & 1]
 
     def _opened(self, event: ev.ModelSubmitted) -> bytes:
         """With the first worker's key."""
@@ -164,14 +164,15 @@ class Arena:
         return self.company.folder / f"{party.home.root.name}.output"
 
 
-def arena(company: Company, nursery: Nursery, gang: Sequence[Rogue], *, honest: int, rounds: int) -> Arena:
+def arena(company: Company, nursery: Nursery, gang: Sequence[Rogue], *, honest: int, rounds: int,
+          **terms: int) -> Arena:
     """Everything but the agents' lives."""
     requester = recruit(company, "requester", "requester")
     workers = [recruit(company, f"worker-{i + 1}", more=SITE % (i, honest)) for i in range(honest)]
     genesis, specification = asyncio.run(_published(company))
     seats = honest + len(gang)
     task = asyncio.run(company.offer(requester, specification, genesis=genesis, rounds=rounds, minWorkers=seats,
-                                     maxWorkers=seats, auditLane=True, devTol=3000))
+                                     maxWorkers=seats, auditLane=True, devTol=3000, **terms))
     readers = [(address_bytes(party.address), public_der(rsa(party.address))) for party in workers]
     return Arena(company, nursery, requester, workers, Gang(company, task, gang, readers), {1: genesis})
 

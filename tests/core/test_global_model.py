@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from agents.core.global_model import (
     ASK_AFTER_S,
+    ASK_AGAIN_S,
     CHECKPOINT,
     HERE_MODEL,
     NEED_MODEL,
@@ -15,7 +16,8 @@ from agents.core.global_model import (
     obtain_start,
     start_of,
 )
-from agents.core.intents import AggregateModels, FetchModel, ModelReady, Outcome, Refused, SendNotice
+from agents.core.intents import AggregateModels, FetchModel, ModelReady, Outcome, PublishCopy, Refused, SendNotice
+from agents.core.repair import answers
 from agents.core.state import Memory, Now
 from bfl_events.schema import Phase
 from bfl_events.state import LoggedNotice, TaskState
@@ -88,6 +90,38 @@ def test_an_answer_is_fetched_from_whoever_gives_it() -> None:
     here = memory(MODELS[0], outcomes={refused.key: Refused("truncated")})
     wanted = list(obtain_start(second_round(None, answer), here, me(1), LATER, 2))
     assert FetchModel(TASK, 2, 0, account(0), MODELS[2], b"cid", 0, 3) in wanted
+
+
+HELP = LoggedNotice(NEED_MODEL, 2, account(1), "0x" + "00" * 20, MODELS[2], b"", at(160))
+EMPTY = LoggedNotice(HERE_MODEL, 2, account(2), account(1), MODELS[2], b"nothing is there", at(200))
+PATIENCE_S = max(ASK_AGAIN_S, PARAMS.train_window / 20)
+
+
+def test_an_empty_answer_does_not_keep_the_others_from_being_tried() -> None:
+    sound = replace(EMPTY, sender=account(0), cid=b"cid", at=at(199))
+    wanted = list(obtain_start(second_round(None, HELP, sound, EMPTY), memory(MODELS[0]), me(1), LATER, 2))
+    offers = [(one.sender, one.cid) for one in wanted if isinstance(one, FetchModel) and one.kind == 3]
+    assert offers == [(account(2), b"nothing is there"), (account(0), b"cid")]
+
+
+def test_who_got_an_empty_answer_asks_again_after_a_while() -> None:
+    for wait, asks in ((PATIENCE_S - 1, []), (PATIENCE_S + 1, [1])):
+        now = Now(EMPTY.at.time + wait, 99)
+        wanted = list(obtain_start(second_round(None, HELP, EMPTY), memory(MODELS[0]), me(1), now, 2))
+        again = [one for one in wanted if isinstance(one, SendNotice)]
+        assert [one.times for one in again] == asks
+        assert all(one.key != SendNotice(TASK, NEED_MODEL, 2, one.to, MODELS[2]).key for one in again)
+    unanswered = obtain_start(second_round(None, HELP), memory(MODELS[0]), me(1), now, 2)
+    assert not [one for one in unanswered if isinstance(one, SendNotice)], "who has no answer goes on waiting"
+
+
+def test_a_question_asked_again_is_answered_by_who_has_not_yet() -> None:
+    again = replace(HELP, at=at(240))
+    for notices, helps in (((HELP,), True), ((HELP, EMPTY), False), ((HELP, EMPTY, again), True)):
+        wanted = list(answers(second_round(None, *notices), memory(MODELS[2]), me(0), Now(BEGAN + 300, 99)))
+        assert [isinstance(one, PublishCopy) for one in wanted] == [True] * helps
+    mine = replace(EMPTY, sender=account(0))
+    assert not list(answers(second_round(None, HELP, mine, again), memory(MODELS[2]), me(0), Now(BEGAN + 300, 99)))
 
 
 def test_the_majority_s_model_wins_over_the_own_one_once_it_is_here() -> None:
