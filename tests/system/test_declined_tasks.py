@@ -114,6 +114,9 @@ REFUSED: dict[str, tuple[Offer, str]] = {
     "no specification": (terms(b"\x80\x04pickle"), "its specification: the specification is not JSON"),
     "a deep specification": (terms(b"[" * 100_000), "its specification: the specification is not JSON"),
     "an oversized specification": (terms(b" " * 300_000), "has more than the 262144 bytes allowed"),
+    "bytes behind the specification": (terms(DIGITS.encode() + b"\0"), "the specification is not JSON"),
+    "unknown keys": (terms(DIGITS.encode()[:-1] + b',"run":"rm"}'), "has unknown keys: 'run'"),
+    "a decimal that is none": (terms(DIGITS.encode().replace(b'"0.9"', b"0.9")), "decimals are written as strings"),
     "another specification": (terms(specHash=b"x" * 32), "its specification: the 303 bytes at its CID do not have"),
     "another first model": (terms(modelHash=b"x" * 32), "its initial model: the 64 bytes at its CID do not have"),
     "code that is not installed": (terms(replace(DIGITS, task="elsewhere")), "nor among learning.plugins"),
@@ -163,6 +166,8 @@ async def test_of_many_tasks_the_traps_are_declined_with_their_reasons_and_the_g
         assert scene.company.locked(offered[case]) == locked[case]
     assert not worker.said("task.declined", task=good.address)
     assert scene.company.locked(good) == REWARD + COLLATERAL
+    sent = int(scene.company.anvil.rpc("eth_getTransactionCount", worker.address, "pending"), 16)
+    assert sent == 1, "the good task was joined, and nothing else was paid for"
 
 
 def nothing_sent(party: Party) -> bool:
