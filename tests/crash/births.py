@@ -1,4 +1,4 @@
-"""The other end of the nursery: have a process born, hear who was born and who died."""
+"""Have a process born, hear who was born and who died. The nursery's other end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Births(Protocol):
+    """`argv` begins with the program's name, bfl-agent or bfl-events. `hear`: what has happened since, {name, pid} or
+    {name, status}; waits for at most so long if nothing has."""
+
+    def bear(self, name: str, argv: Sequence[str], environment: Mapping[str, str], output: Path) -> None: ...
+    def hear(self, wait_s: float) -> list[dict[str, Any]]: ...
+
+
 class Nursery:
-    """`with Nursery(directory) as nursery:`; whoever still lives at the end dies with it."""
+    """Lives that are forked. `with Nursery(directory) as nursery:`; whoever still lives at the end dies with it."""
 
     def __init__(self, directory: Path) -> None:
         self._stderr = directory / "nursery.stderr"
@@ -39,14 +47,12 @@ class Nursery:
             self._process.wait(20)
 
     def bear(self, name: str, argv: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
-        """`argv` begins with the program's name, bfl-agent or bfl-events."""
         wish = {"name": name, "argv": list(argv), "environment": dict(environment), "output": str(output)}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(wish).encode() + b"\n")
         self._process.stdin.flush()
 
     def hear(self, wait_s: float) -> list[dict[str, Any]]:
-        """What has happened since: {name, pid} or {name, status}."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], wait_s)
         if not ready:

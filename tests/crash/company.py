@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from bfl_events.boundaries import VARIABLE, Boundary
-from tests.crash.births import Nursery
+from tests.crash.manner import Manner
 from tests.crash.stage import Stage
-
-LONGEST_S = 240.0
 
 
 @dataclass
@@ -37,10 +35,10 @@ class Member:
 
 
 class Company:
-    """`with Company(stage, nursery) as company: company.start("worker-1", armed); company.until(...)`."""
+    """`with Company(stage, manner) as company: company.start("worker-1", armed); company.until(...)`."""
 
-    def __init__(self, stage: Stage, nursery: Nursery) -> None:
-        self.stage, self._nursery = stage, nursery
+    def __init__(self, stage: Stage, manner: Manner) -> None:
+        self.stage, self._births, self._patience_s = stage, manner.births, manner.patience_s
         self.members: dict[str, Member] = {}
 
     def __enter__(self) -> Self:
@@ -56,10 +54,10 @@ class Company:
         member = self.members[name] = Member(name, list(armed), dict(environment or {}), stays_down=stays_down)
         self._spawn(member)
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = LONGEST_S,
+    def until(self, condition: Callable[[], object], what: str,
               weather: Callable[[], None] = lambda: None) -> None:
         """Tend everybody, and the weather, until it holds."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self._patience_s
         while not condition():
             assert time.monotonic() < end, f"never {what}:\n{self.told()}"
             self.tend()
@@ -70,7 +68,7 @@ class Company:
 
     def tend(self, wait_s: float = 0.05) -> None:
         """Hear who ended; start the killed again."""
-        for message in self._nursery.hear(wait_s):
+        for message in self._births.hear(wait_s):
             run, _, name = message["name"].partition("|")
             if run == str(self.stage.directory):        # else of a run that failed, and is told late
                 self._hear(self.members[name], message)
@@ -124,4 +122,4 @@ class Company:
         if member.armed:
             environment[VARIABLE] = ",".join(member.armed)
         command = ["bfl-agent", "run", "--home", str(self.stage.home(member.name).root), "--task", self.stage.task]
-        self._nursery.bear(f"{self.stage.directory}|{member.name}", command, environment, self.output(member.name))
+        self._births.bear(f"{self.stage.directory}|{member.name}", command, environment, self.output(member.name))

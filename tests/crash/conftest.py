@@ -1,16 +1,26 @@
-"""One nursery and one undisturbed run for everything that is compared with it."""
+"""The manners in which agents live, and of each one undisturbed run for everything that is compared with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.crash.births import Nursery
+from tests.crash.manner import Manner
+from tests.crash.programs import Programs
 from tests.crash.run import running
 from tests.crash.stage import Stage
+from tests.crash.subject import digits, tiny
 from tests.crash.verdict import Outcome
+
+LIGHT, REAL = "forked-numpy", "executed-torch"
+FULL = os.environ.get("BFL_CHAOS") == "full"
+FirstRuns = Callable[[Manner], tuple[Stage, Outcome]]
 
 
 @pytest.fixture(scope="session")
@@ -20,24 +30,47 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
+def light(nursery: Nursery) -> Manner:
+    """Lives that begin in milliseconds, and a learner that needs no torch."""
+    return Manner(nursery, tiny(), patience_s=240)
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[Manner]:
+    """As operators have it. A life takes seconds, and one after the other has to die."""
+    with Programs() as programs:
+        yield Manner(programs, digits(), patience_s=1500)
+
+
+@pytest.fixture(scope="session", params=[LIGHT, pytest.param(REAL, marks=pytest.mark.skipif(
+    not FULL, reason="minutes; BFL_CHAOS=full runs it"))])
+def manner(request: pytest.FixtureRequest) -> Manner:
+    found: Manner = request.getfixturevalue("light" if request.param == LIGHT else "real")
+    return found
+
+
+@pytest.fixture(scope="session")
 def witness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the undisturbed run's processes were seen to do."""
+    """What the undisturbed light run's processes were seen to do."""
     return tmp_path_factory.mktemp("witness") / "told"
 
 
 @pytest.fixture(scope="session")
-def _undisturbed(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, witness: Path
-                 ) -> Iterator[tuple[Stage, Outcome]]:
-    with running(tmp_path_factory.mktemp("undisturbed") / "run", nursery, {}, witness=witness) as found:
-        yield found
+def _first_runs(tmp_path_factory: pytest.TempPathFactory, witness: Path) -> Iterator[FirstRuns]:
+    with ExitStack() as stack:
+        @cache
+        def of(manner: Manner) -> tuple[Stage, Outcome]:
+            directory = tmp_path_factory.mktemp("undisturbed") / "run"
+            return stack.enter_context(running(directory, manner, {}, witness=witness))
+        yield of
 
 
 @pytest.fixture(scope="session")
-def finished(_undisturbed: tuple[Stage, Outcome]) -> Stage:
-    """The chain and the homes after it."""
-    return _undisturbed[0]
+def finished(light: Manner, _first_runs: FirstRuns) -> Stage:
+    """The chain and the homes after an undisturbed run."""
+    return _first_runs(light)[0]
 
 
-@pytest.fixture(scope="session")
-def undisturbed(_undisturbed: tuple[Stage, Outcome]) -> Outcome:
-    return _undisturbed[1]
+@pytest.fixture
+def undisturbed(manner: Manner, _first_runs: FirstRuns) -> Outcome:
+    return _first_runs(manner)[1]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash.births import Nursery
 from tests.crash.company import Company
+from tests.crash.manner import Manner
 from tests.crash.node import Node
 from tests.crash.play import Arms, Plot, play
 from tests.crash.stage import Stage, staged
@@ -18,13 +18,13 @@ QUIET = Plot()
 
 
 @contextmanager
-def running(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
+def running(directory: Path, manner: Manner, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
             witness: Path | None = None, all_fire: bool = True) -> Iterator[tuple[Stage, Outcome]]:
     """The task is over inside, the chain and the homes are still there. Everybody has died of exactly what was meant
     for him, or with `all_fire` False of some of it."""
     environment = {VARIABLE: str(witness)} if witness is not None else {}
-    with staged(directory, store="local:../blobs" if node is None else node.url) as stage:
-        with Company(stage, nursery) as company:
+    with staged(directory, manner.subject, store="local:../blobs" if node is None else node.url) as stage:
+        with Company(stage, manner) as company:
             play(stage, company, arms, plot, environment)
         left = {member.name: member.armed for member in company.members.values() if member.armed}
         deaths = {member.name: len(member.fired) for member in company.members.values()}
@@ -35,8 +35,8 @@ def running(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *
         yield stage, outcome(stage)
 
 
-def run(directory: Path, nursery: Nursery, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
+def run(directory: Path, manner: Manner, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
         all_fire: bool = True) -> Outcome:
     """What it came to."""
-    with running(directory, nursery, arms, plot, node=node, all_fire=all_fire) as (_, found):
+    with running(directory, manner, arms, plot, node=node, all_fire=all_fire) as (_, found):
         return found

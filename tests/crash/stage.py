@@ -20,7 +20,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from agents.cli.configfile import Value, with_values
-from agents.core.specification import Scoring, Specification, Training
+from agents.core.specification import Scoring, Specification
 from agents.crypto.accounts import import_account
 from agents.crypto.keys import generate_encryption_key, public_der, save_encryption_key
 from agents.crypto.keystore import LIGHT_SCRYPT
@@ -30,7 +30,7 @@ from agents.notation import checksum_address
 from agents.storage import open_store
 from agents.storage.cid import to_text
 from tests.anvil import TERMS, Anvil, Contract, deploy, start_anvil
-from tests.crash import workbench
+from tests.crash.subject import Subject
 
 CHAIN_ID = 31337
 REQUESTER = "requester"
@@ -79,7 +79,7 @@ def encryption_key(name: str) -> RSAPrivateKey:
 
 
 @contextmanager
-def staged(directory: Path, *, store: str = "local:../blobs") -> Iterator[Stage]:
+def staged(directory: Path, subject: Subject, *, store: str = "local:../blobs") -> Iterator[Stage]:
     """Everything that an operator would have set up before `bfl-agent run`. Nobody runs yet."""
     directory.mkdir(parents=True)
     with start_anvil(directory, chain_id=CHAIN_ID) as anvil:
@@ -87,12 +87,13 @@ def staged(directory: Path, *, store: str = "local:../blobs") -> Iterator[Stage]
         addresses = {name: _account(Home(directory / name), name) for name in EVERYBODY}
         for address in addresses.values():
             anvil.rpc("anvil_setBalance", address, hex(FUNDS))
-        published = asyncio.run(_publish(directory, store, addresses[REQUESTER]))
+        published = asyncio.run(_publish(directory, store, addresses[REQUESTER], subject))
         task = _create(anvil, deployed.factory, addresses[REQUESTER], published)
         for name in EVERYBODY:
             chain: dict[str, Value] = {"rpc": [anvil.url], "chain_id": CHAIN_ID, "factory": deployed.factory,
                                        "start_block": deployed.block}
-            write_private(Home(directory / name).config, _configuration(name, chain, addresses, store).encode())
+            text = _configuration(name, chain, addresses, store, subject)
+            write_private(Home(directory / name).config, text.encode())
         yield Stage(directory, anvil, deployed.factory, task, addresses, published["public"])
 
 
@@ -104,16 +105,16 @@ def _account(home: Home, name: str) -> str:
     return checksum_address(f"0x{made.address.hex()}")
 
 
-async def _publish(directory: Path, address: str, requester: str) -> dict[str, Any]:
+async def _publish(directory: Path, address: str, requester: str, subject: Subject) -> dict[str, Any]:
     """Specification, initial model and common validation set, pinned by the requester."""
     store = open_store(address.replace("local:..", f"local:{directory}"), owner=requester.lower(), deadline=60)
     genesis, common, document = (directory / name for name in ("genesis", "common", "specification"))
-    workbench.write_genesis(7, genesis)
-    common_hash, _ = workbench.write_common_set(common)
+    genesis.write_bytes(subject.genesis)
+    common.write_bytes(subject.common)
     common_cid = await store.put(common)
-    scoring = Scoring(data="common", common_cid=to_text(common_cid), common_sha256=common_hash)
-    training = Training(local_epochs=3, batch_size=32, learning_rate="0.5")
-    document.write_bytes(Specification("tiny", workbench.CLASSES, training=training, scoring=scoring).encode())
+    scoring = Scoring(data="common", common_cid=to_text(common_cid), common_sha256=subject.common_sha256)
+    document.write_bytes(
+        Specification(subject.task, subject.classes, training=subject.training, scoring=scoring).encode())
     found = {"specCid": await store.put(document), "modelCid": await store.put(genesis),
              "specHash": hashlib.sha256(document.read_bytes()).digest(),
              "modelHash": hashlib.sha256(genesis.read_bytes()).digest()}
@@ -140,14 +141,15 @@ def _create(anvil: Anvil, factory: str, requester: str, published: Mapping[str, 
     return checksum_address("0x" + created["topics"][1][-40:])
 
 
-def _configuration(name: str, chain: Mapping[str, Value], addresses: Mapping[str, str], store: str) -> str:
+def _configuration(name: str, chain: Mapping[str, Value], addresses: Mapping[str, str], store: str,
+                   subject: Subject) -> str:
     role = REQUESTER if name == REQUESTER else "worker"
     text = f'role = "{role}"\nname = "{name}"\nprofile = "development"\n'
     text = with_values(text, "chain", chain)
     text = with_values(text, "account", {"address": addresses[name]})
     text = with_values(text, "store", {"address": store, "retain_rounds": RETAINED})
     text = with_values(text, "learning", {"threads": 1})
-    text = with_values(text, "learning.plugins", {"tiny": "tests.crash.workbench"})
+    text = with_values(text, "learning.plugins", {**subject.plugins})
     if name in WORKERS:
         part: dict[str, Value] = {"kind": "iid", "index": WORKERS.index(name), "of": len(WORKERS)}
         text = with_values(text, "learning.partition", part)

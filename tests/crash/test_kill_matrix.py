@@ -15,19 +15,20 @@ import pytest
 
 from bfl_events.boundaries import Boundary
 from tests.crash import matrix
-from tests.crash.births import Nursery
+from tests.crash.manner import Manner
 from tests.crash.matrix import both
 from tests.crash.node import kubo_node
 from tests.crash.play import Plot
 from tests.crash.run import run
-from tests.crash.stage import WORKERS
+from tests.crash.stage import WORKERS, Stage
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
 
-pytestmark = pytest.mark.timeout(900)
+FULL = os.environ.get("BFL_CHAOS") == "full"
+pytestmark = pytest.mark.timeout(2400 if FULL else 900)
 
 
-def test_no_agent_writes_anything_outside_the_named_steps(undisturbed: Outcome, witness: Path) -> None:
+def test_no_agent_writes_anything_outside_the_named_steps(finished: Stage, witness: Path) -> None:
     told = [json.loads(line) for line in witness.read_text().splitlines()]
     assert [line for line in told if "escaped" in line] == []
     passed = {line["passed"] for line in told}
@@ -36,7 +37,7 @@ def test_no_agent_writes_anything_outside_the_named_steps(undisturbed: Outcome, 
 
 
 def test_killed_at_every_step_on_this_machine_the_task_comes_to_the_same(
-    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+    undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     """With a reorganisation deeper than the outbox buries, lost transactions, a corrupt blob and a refusal at first."""
     arms = {
@@ -46,29 +47,29 @@ def test_killed_at_every_step_on_this_machine_the_task_comes_to_the_same(
         "worker-3": both(matrix.CHILD),
     }
     stormy = Plot(refused="worker-2", weather=lambda *run: Weather(*run).tend)
-    assert run(tmp_path / "run", nursery, arms, stormy) == undisturbed
+    assert run(tmp_path / "run", manner, arms, stormy) == undisturbed
 
 
 def test_killed_at_every_step_towards_an_ipfs_node_the_task_comes_to_the_same(
-    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+    undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     """The requester has to start the task, so that it dies at every step of sending, too."""
     arms = {"requester": both(matrix.SENDING | matrix.KUBO_REQUESTER), "worker-1": both(matrix.KUBO)}
     with kubo_node() as node:
-        assert run(tmp_path / "run", nursery, arms, Plot(requester_starts=True), node=node) == undisturbed
+        assert run(tmp_path / "run", manner, arms, Plot(requester_starts=True), node=node) == undisturbed
         assert node.unmarked() == set(), "pins that no garbage collector takes and no agent answers for"
 
 
-@pytest.mark.skipif(os.environ.get("BFL_CHAOS") != "full", reason="minutes; BFL_CHAOS=full runs it")
+@pytest.mark.skipif(not FULL, reason="minutes; BFL_CHAOS=full runs it")
 @pytest.mark.parametrize("passing", [3, 5, 8, 13])
 def test_killed_at_later_passings_the_task_comes_to_the_same(
-    undisturbed: Outcome, nursery: Nursery, tmp_path: Path, passing: int
+    undisturbed: Outcome, manner: Manner, tmp_path: Path, passing: int
 ) -> None:
     """What a life comes to so late depends on the machine: those that are never reached do not count."""
     often = both({Boundary.LOG_APPEND, Boundary.JOURNAL_RECORD}, passing)
     rarely = both(matrix.OFTEN, passing) if passing < 8 else []
     arms = {"requester": often, **dict.fromkeys(WORKERS, sorted({*often, *rarely}))}
-    assert run(tmp_path / "run", nursery, arms, all_fire=False) == undisturbed
+    assert run(tmp_path / "run", manner, arms, all_fire=False) == undisturbed
 
 
 def test_every_step_has_its_place_in_the_matrix() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -150,13 +151,21 @@ def faults(stage: Stage, pins: Callable[[str], set[str]], restored: str = "") ->
         found.append(f"{len(submitted)} submissions instead of {expected}")
     found += [f"{name}: {why}" for name in EVERYBODY if name != restored for why in _nonces(stage, name)]
     found += [f"{pid} still runs: {line[:200]}" for pid, line in command_lines()
-              if str(stage.directory) in line and "anvil" not in line]
+              if "anvil" not in line and str(stage.directory) in f"{line} {_working_directory(pid)}"]
     left = [str(path.relative_to(stage.directory)) for path in stage.directory.rglob("*")
             if path.name.endswith((".part", ".partial", ".sock")) or path.parent.name in ("envelopes", "checkpoints")]
     found += [f"{name} was left behind" for name in left]
     needed = {name: (_announced if name == restored else _needed)(stage, name) for name in EVERYBODY}
     return found + [f"{name} keeps {count} blobs that nobody needs" for name in EVERYBODY
                     if (count := len(pins(name) - needed[name]))]
+
+
+def _working_directory(pid: int) -> str:
+    """A learning child shows whose it is by nothing else."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 def _nonces(stage: Stage, name: str) -> Iterator[str]:
