@@ -29,6 +29,7 @@ class Member:
     fired: list[str] = field(default_factory=list)
     lives: int = 0
     stays_down: int = 0
+    frozen: bool = False
     pid: int | None = None
     code: int | None = None
     began: float = 0.0
@@ -73,6 +74,21 @@ class Company:
             if run == str(self.stage.directory):        # else of a run that failed, and is told late
                 self._hear(self.members[name], message)
 
+    def armed(self, name: str, *steps: Boundary) -> bool:
+        """Whether one of these steps is still to kill it."""
+        return any(one.startswith(f"{step}.") for step in steps for one in self.members[name].armed)
+
+    def freeze(self, *names: str) -> None:
+        """They stand still, in whichever life."""
+        for name in names:
+            self.members[name].frozen = True
+            self.signal(name, signal.SIGSTOP)
+
+    def thaw(self, *names: str) -> None:
+        for name in names:
+            self.members[name].frozen = False
+            self.signal(name, signal.SIGCONT)
+
     def signal(self, name: str, number: signal.Signals) -> None:
         pid = self.members[name].pid
         if pid is not None:
@@ -90,6 +106,8 @@ class Company:
     def _hear(self, member: Member, message: dict[str, Any]) -> None:
         if "pid" in message:
             member.pid = message["pid"]
+            if member.frozen:
+                self.signal(member.name, signal.SIGSTOP)
             return
         member.pid, member.code = None, message["status"]
         self._count(member)

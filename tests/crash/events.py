@@ -1,4 +1,4 @@
-"""What the task has logged of one kind, asked of the chain itself."""
+"""What the task has logged of one kind, and where, asked of the chain itself."""
 
 from __future__ import annotations
 
@@ -13,5 +13,10 @@ def topic(kind: type[Any]) -> str:
 
 
 def count(stage: Stage, topic: str) -> int:
+    return len(blocks(stage, topic))
+
+
+def blocks(stage: Stage, topic: str) -> list[int]:
+    """The number of each one's block."""
     query = {"fromBlock": "0x0", "toBlock": "latest", "address": stage.task, "topics": [topic]}
-    return len(stage.anvil.rpc("eth_getLogs", query))
+    return [int(log["blockNumber"], 16) for log in stage.anvil.rpc("eth_getLogs", query)]

@@ -18,9 +18,9 @@ WORKER = AGENT | CHILD | {
     B.CHECKPOINTS_DROP, B.COMMON_ADOPT, B.ENVELOPE_SEAL, B.BLOB_PUT, B.BLOB_UNPIN, B.BLOB_QUARANTINE, B.BLOB_SWEEP,
 }
 SENDING = frozenset({B.OUTBOX_GENESIS, B.OUTBOX_ADD, B.TX_SIGN, B.TX_SEND, B.TX_LANDED})
-# The requester may have to start the task, and sends no more: nothing of it is buried, replaced or given up; and what
-# there is to pin, it has published itself.
-REQUESTER = AGENT - {B.BLOB_PIN} | {B.RESULT_DELIVER}
+GIVING_UP = frozenset({B.OUTBOX_ABANDON, B.OUTBOX_VERSION, B.OUTBOX_BURY, B.OUTBOX_REOPEN})
+# What there is to pin on this machine, the requester has published itself.
+REQUESTER = AGENT - {B.BLOB_PIN} | GIVING_UP | {B.RESULT_DELIVER}
 KUBO = frozenset({B.KUBO_ADD, B.KUBO_PIN, B.KUBO_MARK, B.KUBO_UNPIN, B.KUBO_UNMARK})     # with an IPFS node as store
 KUBO_REQUESTER = frozenset({B.KUBO_PIN})
 COMMANDS = frozenset({

@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bfl_events.boundaries import Boundary
-from bfl_events.schema import TaskStarted, WorkerJoined
+from bfl_events.schema import WorkerJoined
 from tests.crash.company import Company
 from tests.crash.events import count, topic
-from tests.crash.stage import REQUESTER, WORKERS, Stage
+from tests.crash.stage import EVERYBODY, REQUESTER, WORKERS, Stage
 
 Arms = Mapping[str, Sequence[str]]
 DECLINED = 23
-_WORKER_JOINED, _TASK_STARTED = topic(WorkerJoined), topic(TaskStarted)
+_WORKER_JOINED = topic(WorkerJoined)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What happens besides the kills. `refused` declines the task in a first life. `requester_starts`: nobody else is
-    there to do it when the last worker has joined."""
+    """What happens besides the kills. `refused` declines the task in a first life. `starts_in_vain`: when the
+    last worker has joined, only the requester is awake, and no block is made, until the weather changes that."""
 
     refused: str = ""
-    requester_starts: bool = False
+    starts_in_vain: bool = False
     weather: Callable[[Stage, Company], Callable[[], None]] = lambda *_: lambda: None
 
 
@@ -33,9 +33,11 @@ def play(stage: Stage, company: Company, arms: Arms, plot: Plot, environment: Ma
     for seats, name in enumerate(WORKERS, start=1):
         if name == plot.refused:
             be_refused(company, name)
-        if name == WORKERS[-1] and plot.requester_starts:
-            leave_the_start_to_the_requester(stage, company, name)
+        if name == WORKERS[-1] and plot.starts_in_vain:
+            let_the_last_one_only_join(stage, company, name)
         company.start(name, arms.get(name, ()), environment)
+        if name == WORKERS[-1] and plot.starts_in_vain:
+            company.freeze(name)
         company.until(lambda seats=seats: count(stage, _WORKER_JOINED) >= seats, f"{name} had joined")
     company.until(company.all_done, "everybody had ended", weather=plot.weather(stage, company))
 
@@ -46,13 +48,11 @@ def be_refused(company: Company, name: str) -> None:
     company.until(lambda: company.members[name].code == DECLINED, f"{name} had declined")
 
 
-def leave_the_start_to_the_requester(stage: Stage, company: Company, last: str) -> None:
-    """The last worker dies right after it has joined, and stays down; the others stand still meanwhile."""
-    others = [name for name in WORKERS if name != last]
-    for name in others:
-        company.signal(name, signal.SIGSTOP)
+def let_the_last_one_only_join(stage: Stage, company: Company, last: str) -> None:
+    """It dies right after, and stays down. Only the requester is awake from now on, and no block is made."""
+    everybody = [name for name in EVERYBODY if name != last]
+    company.freeze(*everybody)
     company.start(last, [f"{Boundary.TX_SEND}.after"], stays_down=-signal.SIGKILL)
     company.until(lambda: company.members[last].code == -signal.SIGKILL, f"{last} had joined and died")
-    company.until(lambda: count(stage, _TASK_STARTED), "the requester had started the task")
-    for name in others:
-        company.signal(name, signal.SIGCONT)
+    stage.anvil.rpc("evm_setAutomine", False)
+    company.thaw(REQUESTER)

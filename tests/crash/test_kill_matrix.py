@@ -20,6 +20,7 @@ from tests.crash.matrix import both
 from tests.crash.node import kubo_node
 from tests.crash.play import Plot
 from tests.crash.run import run
+from tests.crash.setback import Setback
 from tests.crash.stage import WORKERS, Stage
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
@@ -41,7 +42,7 @@ def test_killed_at_every_step_on_this_machine_the_task_comes_to_the_same(
 ) -> None:
     """With a reorganisation deeper than the outbox buries, lost transactions, a corrupt blob and a refusal at first."""
     arms = {
-        "requester": both(matrix.REQUESTER - matrix.SENDING),
+        "requester": both(matrix.REQUESTER - matrix.SENDING - matrix.GIVING_UP),
         "worker-1": both(matrix.WORKER - matrix.CHILD - {Boundary.JOURNAL_FORGET}),
         "worker-2": [*both({Boundary.JOURNAL_FORGET}), *both(matrix.OFTEN, passing=2)],
         "worker-3": both(matrix.CHILD),
@@ -53,10 +54,11 @@ def test_killed_at_every_step_on_this_machine_the_task_comes_to_the_same(
 def test_killed_at_every_step_towards_an_ipfs_node_the_task_comes_to_the_same(
     undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
-    """The requester has to start the task, so that it dies at every step of sending, too."""
-    arms = {"requester": both(matrix.SENDING | matrix.KUBO_REQUESTER), "worker-1": both(matrix.KUBO)}
+    """The requester has to start the task, in vain at first, so that it dies at every step of sending and giving up."""
+    arms = {"requester": both(matrix.SENDING | matrix.GIVING_UP | matrix.KUBO_REQUESTER), "worker-1": both(matrix.KUBO)}
+    unlucky = Plot(starts_in_vain=True, weather=lambda *run: Setback(*run).tend)
     with kubo_node() as node:
-        assert run(tmp_path / "run", manner, arms, Plot(requester_starts=True), node=node) == undisturbed
+        assert run(tmp_path / "run", manner, arms, unlucky, node=node) == undisturbed
         assert node.unmarked() == set(), "pins that no garbage collector takes and no agent answers for"
 
 

@@ -1,11 +1,13 @@
 """What the chain does to the agents during a run, so that the steps are passed that only misfortune leads to.
 
-In round 2, 16 blocks are reorganised away: more than an outbox buries under. From then on the transactions by which
-worker-1 would end a round are lost on their way, and somebody else ends it, but only then.
+In round 2 so many blocks are reorganised away that something is gone which worker-1 holds for buried. From then on the
+transactions by which it would end a round are lost on their way, and somebody else ends it, but only then.
 """
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from bfl_events.boundaries import Boundary
@@ -16,10 +18,16 @@ from tests.crash.company import Company
 from tests.crash.events import count, topic
 from tests.crash.stage import Stage
 
-DEPTH = 16
 LOSER = "worker-1"
 _NEXT_ROUND = "0x" + keccak256(b"nextRound()")[:4].hex()
 _ROUND_ADVANCED = topic(RoundAdvanced)
+
+
+def buried_in(stage: Stage, name: str) -> int | None:
+    """The last block of which somebody's outbox has closed a transaction."""
+    with closing(sqlite3.connect(stage.network(name).outbox)) as database:
+        found: int | None = database.execute("SELECT max(block) FROM slot WHERE ending IS NOT NULL").fetchone()[0]
+    return found
 
 
 class Weather:
@@ -35,15 +43,20 @@ class Weather:
     def tend(self) -> None:
         round = count(self._stage, _ROUND_ADVANCED)
         if round >= 2 and not self._reorganised and not self._armed(Boundary.OUTBOX_BURY):
-            self._reorganised = True
-            self._stage.anvil.rpc("anvil_reorg", DEPTH, [])
+            self._reorganise()
             return
         self._lose(wanted=self._reorganised and self._armed(Boundary.OUTBOX_ABANDON, Boundary.OUTBOX_VERSION))
         if self._losing:
             self._mine_the_rest(round)
 
     def _armed(self, *steps: Boundary) -> bool:
-        return any(one.startswith(f"{step}.") for step in steps for one in self._company.members[LOSER].armed)
+        return self._company.armed(LOSER, *steps)
+
+    def _reorganise(self) -> None:
+        buried, head = buried_in(self._stage, LOSER), int(self._stage.anvil.rpc("eth_blockNumber"), 16)
+        assert buried is not None
+        self._reorganised = True
+        self._stage.anvil.rpc("anvil_reorg", head - buried + 1, [])
 
     def _lose(self, *, wanted: bool) -> None:
         """From now on blocks are made here, so that a transaction can be lost before it is in one; or no longer."""
