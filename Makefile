@@ -17,7 +17,7 @@ READY := .venv/.project $(MODULES)
 help:
 	@echo 'make demo        set up, then train, attest and pay on this machine (about a minute)'
 	@echo 'make test        every test that one machine can run     make check      lint, types, format'
-	@echo 'make chaos       kills at later passings, every attack, and a soak under all kinds of faults (about 40 minutes)'
+	@echo 'make chaos       the kill matrix with torch (4 minutes) and at later passings, every attack, a soak of 15 minutes'
 	@echo 'make contracts   compile; rewrite bfl_events/abi         make bench      the measured figures'
 	@echo 'make setup       only set up                             make clean      remove what was set up or built'
 	@echo 'make lock        pin the newest dependencies again'
