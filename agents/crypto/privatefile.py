@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bfl_events.boundaries import Boundary, passing
-from bfl_events.durable import dead_parts, new_part, sync_directory, try_lock
+from bfl_events.durable import dead_parts, open_part, sync_directory
 
 
 @contextmanager
@@ -19,9 +19,7 @@ def private_file(target: Path, step: Boundary) -> Iterator[BinaryIO]:
     for left in dead_parts(target.parent):
         with suppress(OSError):
             left.unlink()
-    part = new_part(target.parent)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try_lock(descriptor)
+    part, descriptor = open_part(target.parent, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -11,16 +11,15 @@ from pathlib import Path
 
 from agents.storage.store import StoreFull, StoreUnavailable
 from bfl_events.boundaries import Boundary, passing
-from bfl_events.durable import dead_parts, new_part, sync_directory, try_lock
+from bfl_events.durable import dead_parts, open_part, sync_directory
 
 
 class PartFile:
     """A temporary file in `directory`; `commit` moves it into place, `discard` (also after commit) removes the rest."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = new_part(directory)
-        self._file = self._path.open("xb")
-        try_lock(self._file.fileno())
+        self._path, descriptor = open_part(directory)
+        self._file = os.fdopen(descriptor, "wb")
 
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)

@@ -19,9 +19,9 @@ from typing import Any
 from bfl_events.schema import Phase, WorkerJoined
 from tests.anvil import Contract
 from tests.crash.barrier import EVERYBODYS, Barrier, barrier
-from tests.crash.births import Nursery
 from tests.crash.company import Company
 from tests.crash.events import count, topic
+from tests.crash.manner import Manner
 from tests.crash.stage import REQUESTER, ROUNDS, WORKERS, Stage, staged
 
 VICTIM, KEEPER, _ = WORKERS
@@ -122,10 +122,10 @@ class Staging:
 
 
 @contextmanager
-def staging(directory: Path, nursery: Nursery) -> Iterator[Staging]:
+def staging(directory: Path, manner: Manner) -> Iterator[Staging]:
     """Nobody runs yet."""
     copies = directory / "backups"
     copies.mkdir()
-    with staged(directory / "run") as stage, barrier(stage.anvil, stage.addresses[KEEPER]) as bar, \
-            Company(stage, nursery) as company:
+    with staged(directory / "run", manner.subject) as stage, barrier(stage.anvil, stage.addresses[KEEPER]) as bar, \
+            Company(stage, manner) as company:
         yield Staging(copies, stage, company, bar)

@@ -15,11 +15,12 @@ import pytest
 
 from bfl_events.schema import Phase
 from tests.crash.backups import VICTIM, Moment, Staging, moments, staging
-from tests.crash.births import Nursery
+from tests.crash.conftest import LIGHT
+from tests.crash.manner import Manner
 from tests.crash.stage import REQUESTER
 from tests.crash.verdict import Outcome, faults, outcome
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("manner", [LIGHT], indirect=True)]
 TRAIN, OPEN, SCORE, REVEAL, SETTLE, ATTEST = list(Phase)[Phase.TRAIN:Phase.COMPLETED]
 RESTORED = {       # in which phase -> a backup of which
     (1, OPEN): (1, TRAIN), (1, SCORE): (1, OPEN), (1, REVEAL): (1, SCORE), (1, SETTLE): (1, REVEAL),
@@ -31,10 +32,10 @@ AFTERWARDS = (5, ATTEST)
 
 
 def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_task_comes_to_the_same(
-    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+    undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     assert {*RESTORED.values(), AFTERWARDS} >= {(1, phase) for phase in (TRAIN, OPEN, SCORE, REVEAL, SETTLE)}
-    with staging(tmp_path, nursery) as made:
+    with staging(tmp_path, manner) as made:
         made.play(partial(copy_and_restore, made, VICTIM, RESTORED))
         made.restore(VICTIM, AFTERWARDS)
         made.ends()
@@ -47,10 +48,10 @@ def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_
 
 
 def test_whatever_backup_of_the_requester_is_restored_it_receives_the_final_model(
-    undisturbed: Outcome, nursery: Nursery, tmp_path: Path
+    undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     restored = {(1, SCORE): (1, TRAIN), (2, OPEN): (1, OPEN), (3, SETTLE): (1, REVEAL), (5, ATTEST): (1, SCORE)}
-    with staging(tmp_path, nursery) as made:
+    with staging(tmp_path, manner) as made:
         made.play(partial(copy_and_restore, made, REQUESTER, restored))
         made.restore(REQUESTER, (1, SETTLE))
         assert list(made.copies[REQUESTER, (1, SETTLE)].glob("results/*")) == [], "it delivers once more"
