@@ -53,10 +53,15 @@ class Weather:
         return self._company.armed(LOSER, *steps)
 
     def _reorganise(self) -> None:
-        buried, head = buried_in(self._stage, LOSER), int(self._stage.anvil.rpc("eth_blockNumber"), 16)
+        """No block is made meanwhile, which would be undone instead."""
+        buried = buried_in(self._stage, LOSER)
         assert buried is not None
-        self._reorganised = True
+        self._stage.anvil.rpc("evm_setAutomine", False)
+        head = int(self._stage.anvil.rpc("eth_blockNumber"), 16)
         self._stage.anvil.rpc("anvil_reorg", head - buried + 1, [])
+        self._stage.anvil.rpc("evm_setAutomine", True)
+        self._stage.anvil.rpc("evm_mine")
+        self._reorganised = True
 
     def _lose(self, *, wanted: bool) -> None:
         """From now on blocks are made here, so that a transaction can be lost before it is in one; or no longer."""
