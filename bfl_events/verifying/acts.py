@@ -212,6 +212,7 @@ def _withdrawn(state: TaskState, act: ev.Withdrawn, verdict: Verdict) -> None:
     index = state.index_of(act.worker)
     if index is None:
         verdict.problems.append(f"{act.worker} has no seat")
+        verdict.doubts += [one.account for one in state.members if one is not None and one.payout == act.to]
         return
     member = state.member(index)
     owed = member.credit + (member.bond if state.phase.ended else 0)

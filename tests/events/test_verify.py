@@ -143,6 +143,16 @@ def test_a_median_that_is_off_by_one_is_one_finding() -> None:
     assert "medians is" in only(check(changed(records, at, medians=pack_row(lanes))), at)
 
 
+def test_a_joiner_under_the_name_of_one_who_left_is_related_to_the_payment_that_shows_it() -> None:
+    for records in all_logs():
+        joins = [at for at, one in enumerate(records) if isinstance(one.event, ev.WorkerJoined)]
+        gone = [one.event.worker for one in records if isinstance(one.event, ev.WorkerRemoved)]
+        if len(records) < 12 and len(joins) == 3 and gone and joins[2] == 6:
+            assert any(7 in (f.line, *f.related) for f in check(changed(records, 6, worker=gone[0])))
+            return
+    pytest.fail("no such log")
+
+
 def test_a_base_hash_is_a_vote_that_no_line_proves() -> None:
     """Models are not in the log: which base counts is the majority's word (PROTOCOL 2.4), whatever it is."""
     records = honest_log()
