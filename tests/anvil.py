@@ -82,6 +82,18 @@ class Anvil:
     def rpc(self, method: str, *params: Any, timeout_s: float = 10.0) -> Any:
         return rpc(self.url, method, *params, timeout_s=timeout_s)
 
+    def transactions(self, sender: str | None = None) -> Iterator[dict[str, Any]]:
+        """All that were mined, or those of one account, in the chain's order."""
+        for number in range(int(self.rpc("eth_blockNumber"), 16) + 1):
+            for tx in self.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
+                if sender is None or tx["from"].lower() == sender.lower():
+                    yield tx
+
+    def burnt_for_gas(self, account: str) -> int:
+        """What all transactions of an account have cost in wei, from their receipts."""
+        receipts = (self.rpc("eth_getTransactionReceipt", tx["hash"]) for tx in self.transactions(account))
+        return sum(int(one["gasUsed"], 16) * int(one["effectiveGasPrice"], 16) for one in receipts)
+
     def start(self) -> None:
         """Start it, again on the same port if it ran before, and wait until it listens."""
         flags = {"host": "127.0.0.1", "port": self.port, "prune_history": 256, **self.flags}

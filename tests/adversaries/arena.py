@@ -134,16 +134,6 @@ class Arena:
                    for e in self.of(ev.RewardsDistributed) if e.eligible >> index & 1)
         return paid + sum(e.per_attester for e in self.of(ev.FinalForfeits) if e.attesters >> index & 1)
 
-    def burnt_for_gas(self, account: str) -> int:
-        """What all transactions of an account have cost, from their receipts."""
-        rpc, cost = self.company.anvil.rpc, 0
-        for number in range(int(rpc("eth_blockNumber"), 16) + 1):
-            for tx in rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
-                if tx["from"].lower() == account.lower():
-                    receipt = rpc("eth_getTransactionReceipt", tx["hash"])
-                    cost += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
-        return cost
-
     # ---- what the homes hold
 
     def network(self, party: Party) -> Path:

@@ -84,7 +84,8 @@ def test_an_empty_answer_to_who_was_left_out_costs_it_nothing(tmp_path: Path) ->
         assert sha256(found.requester.home.result(found.task.address).read_bytes()) == final
         honest = {worker.address for worker in found.workers}
         assert not honest & {event.worker for event in found.of(ev.WorkerPenalized)}
-        assert victim.balance() + found.burnt_for_gas(victim.address) == FUNDS + found.earned(victim.address)
+        wealth = victim.balance() + anvil.burnt_for_gas(victim.address)
+        assert wealth == FUNDS + found.earned(victim.address)
         empty = [event for event in found.of(ev.Notice) if event.kind == HERE_MODEL and event.sender == ACCOUNTS[1]]
         assert empty, "it was answered with nothing first"
         assert found.left_behind() == []

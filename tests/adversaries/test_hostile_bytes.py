@@ -79,7 +79,7 @@ def test_the_culprits_pay_for_it_and_nobody_else_loses_a_wei(played: Arena) -> N
         assert sum(e.amount for e in played.of(ev.WorkerPenalized) if e.worker == rogue.account) == COLLATERAL
         assert played.earned(rogue.account) == 0
     for worker in played.workers:
-        wealth = worker.balance() + played.burnt_for_gas(worker.address)
+        wealth = worker.balance() + played.company.anvil.burnt_for_gas(worker.address)
         assert wealth == FUNDS + played.earned(worker.address)
     refund = sum(e.amount for e in played.of(ev.Refunded))
     earned = sum(played.earned(worker.address) for worker in played.workers)

@@ -12,7 +12,6 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from agents.storage.cid import to_text
 from bfl_events import schema as ev
@@ -86,18 +85,7 @@ def outcome(stage: Stage) -> Outcome:
 def wealth(stage: Stage, address: str) -> int:
     """Balance less what it began with, plus all that was paid for gas."""
     balance = int(stage.anvil.rpc("eth_getBalance", address, "latest"), 16)
-    return balance - FUNDS + sum(_fee(stage, tx) for tx in transactions(stage) if tx["from"].lower() == address.lower())
-
-
-def transactions(stage: Stage) -> Iterator[dict[str, Any]]:
-    head = int(stage.anvil.rpc("eth_blockNumber"), 16)
-    for number in range(head + 1):
-        yield from stage.anvil.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]
-
-
-def _fee(stage: Stage, tx: Mapping[str, Any]) -> int:
-    receipt = stage.anvil.rpc("eth_getTransactionReceipt", tx["hash"])
-    return int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+    return balance - FUNDS + stage.anvil.burnt_for_gas(address)
 
 
 def files(stage: Stage) -> Iterator[str]:
@@ -185,7 +173,7 @@ def _nonces(stage: Stage, name: str) -> Iterator[str]:
 
 def _effective(stage: Stage, name: str) -> Iterator[bytes]:
     """Hashes of the account's transactions that did not revert."""
-    for tx in transactions(stage):
+    for tx in stage.anvil.transactions():
         own = tx["from"].lower() == stage.addresses[name].lower()
         if own and stage.anvil.rpc("eth_getTransactionReceipt", tx["hash"])["status"] == "0x1":
             yield bytes.fromhex(tx["hash"][2:])

@@ -106,7 +106,7 @@ def test_the_ledgers_the_events_and_the_balances_agree(left: Left) -> None:
         assert int(line["withdrawn_wei"]) == COLLATERAL + earned[index]
         account = ACCOUNTS[index + 1]
         balance = int(company.anvil.rpc("eth_getBalance", account, "latest"), 16)
-        assert balance + fees(company, account) == FUNDS + earned[index]
+        assert balance + company.anvil.burnt_for_gas(account) == FUNDS + earned[index]
     assert int(company.anvil.rpc("eth_getBalance", company.task.address, "latest"), 16) == 0
 
 
@@ -114,17 +114,6 @@ def share(company: Consortium, index: int) -> int:
     """Of the rewards, by the payouts' own shares and bitmaps. There were no forfeits."""
     return sum(event.per_top if event.top_k >> index & 1 else event.per_rest
                for event in of(company, ev.RewardsDistributed) if event.eligible >> index & 1)
-
-
-def fees(company: Consortium, account: str) -> int:
-    """For gas, from the receipts."""
-    rpc, cost = company.anvil.rpc, 0
-    for number in range(int(rpc("eth_blockNumber"), 16) + 1):
-        for tx in rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
-            if tx["from"].lower() == account.lower():
-                receipt = rpc("eth_getTransactionReceipt", tx["hash"])
-                cost += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
-    return cost
 
 
 async def test_who_leaves_while_a_task_is_joining_does_not_join_it_again_and_serves_the_next(tmp_path: Path) -> None:
