@@ -31,7 +31,7 @@ def running(directory: Path, manner: Manner, arms: Arms, plot: Plot = QUIET, *, 
         assert not (left and all_fire), f"nobody came to {left}"
         assert all(deaths[name] == len(one) for name, one in arms.items()) if all_fire else any(deaths.values()), deaths
         kept = stage.pins if node is None else lambda name: node.marks(stage.addresses[name])
-        wrong = faults(stage, kept)
+        wrong = faults(stage, kept, undone=plot is not QUIET)
         assert not wrong, wrong
         yield stage, outcome(stage)
 

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agents.storage.cid import to_text
@@ -122,18 +122,20 @@ def _round(key: str) -> int:
     return int(rest[0 if kind == "publish" else 1])
 
 
-def faults(stage: Stage, pins: Callable[[str], set[str]], restored: str = "") -> list[str]:
+def faults(stage: Stage, pins: Callable[[str], set[str]], restored: str = "", *, undone: bool = False) -> list[str]:
     """Sentences; empty if all is well. `pins` tells which blobs an account keeps in the store.
 
     `restored`: whose home was put back, so that neither its outbox nor its journal knows everything.
+    `undone`: the chain has lost blocks, perhaps one with an audit seed: a worker may have committed scores on it.
     """
     log = records(stage)
     found = [str(one) for one in verify(log, chain_id=CHAIN_ID)]
-    submitted: Counter[tuple[str, str, int, int]] = Counter()
+    submitted: defaultdict[tuple[str, str, int, int], list[ev.Event]] = defaultdict(list)
     for event in (record.event for record in log):
         if isinstance(event, ONCE):
-            submitted[type(event).__name__, event.worker, event.round, event.attempt] += 1
-    found += [f"{times} times {what}" for what, times in submitted.items() if times != 1]
+            submitted[type(event).__name__, event.worker, event.round, event.attempt].append(event)
+    found += [f"{len(events)} times {what}" for what, events in submitted.items()
+              if len(events) > 1 and not (undone and _replaced(events))]
     expected = ROUNDS * len(WORKERS) * len(ONCE)
     if len(submitted) != expected:
         found.append(f"{len(submitted)} submissions instead of {expected}")
@@ -146,6 +148,14 @@ def faults(stage: Stage, pins: Callable[[str], set[str]], restored: str = "") ->
     needed = {name: (_announced if name == restored else _needed)(stage, name) for name in EVERYBODY}
     return found + [f"{name} keeps {count} blobs that nobody needs" for name in EVERYBODY
                     if (count := len(pins(name) - needed[name]))]
+
+
+def _replaced(events: Sequence[ev.Event]) -> bool:
+    """Whether a worker has put other scores in place of its first ones, once."""
+    match events:
+        case [ev.ScoresCommitted() as first, ev.ScoresCommitted() as second]:
+            return first.commitment != second.commitment
+    return False
 
 
 def _working_directory(pid: int) -> str:
