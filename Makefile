@@ -29,7 +29,7 @@ test: $(READY)
 	@echo '== forge test'
 	@cd contracts && node_modules/.bin/forge test
 	@echo '== pytest'
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(READY)
 	.venv/bin/ruff check

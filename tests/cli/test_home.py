@@ -20,6 +20,7 @@ from tests.cli.command import Operator
 
 KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+DIGITS = Path(__file__).resolve().parents[2] / "agents/cli/templates/digits.toml"
 
 
 def test_init_writes_a_private_home_once_and_changes_nothing_the_second_time(newcomer: Operator) -> None:
@@ -47,7 +48,7 @@ def test_init_writes_a_private_home_once_and_changes_nothing_the_second_time(new
 
 def test_the_written_configuration_is_one_that_can_be_read(operator: Operator) -> None:
     assert operator("status").code == 0
-    assert operator.ok("task", "price", str(Path("agents/cli/templates/digits.toml")))["warnings"] == []
+    assert operator.ok("task", "price", str(DIGITS))["warnings"] == []
 
 
 def test_an_imported_key_opens_with_the_homes_password_and_is_not_printed(newcomer: Operator, tmp_path: Path) -> None:
