@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.cli import wishes
 from agents.cli.earnings import withdrawable
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure
@@ -52,6 +53,7 @@ async def leave(session: Session, named: str | None) -> None:
         session.show({"task": task.address, "leaving": True, **answer}, [f"The running agent leaves {task.address}."])
         return
     async with open_hand(session) as hand:
+        wishes.note(hand.network, task.address)
         receipt = await hand.send(LeaveTask(task.address, task.round).key, Call(task.address, "removeWorker"))
     _sent(session, "left" if task.phase == Phase.JOINING else "leaving", task, receipt)
 
@@ -137,7 +139,8 @@ async def withdraw(session: Session, named: str | None, of: Address | None = Non
 
 
 async def join(session: Session, named: str | None, *, dry_run: bool) -> None:
-    """Check the terms against the policy; then run the agent for this task, which tries it out and bonds."""
+    """Check the terms against the policy; then run the agent for this task, which tries it out and bonds. A wish to
+    leave it is taken back."""
     from agents.cli.admission import reasons_against
 
     view = await look(session)
@@ -155,7 +158,15 @@ async def join(session: Session, named: str | None, *, dry_run: bool) -> None:
         f"It would bond {money(task.params.collateral)}.",
         "Before it bonds, the agent fetches the specification, trains one step and judges the result.",
     ]
-    if dry_run or is_live(session.home.control_socket):
+    live, left = is_live(session.home.control_socket), wishes.noted(view.network, task.address)
+    if live and left:
+        raise Failure(
+            f"The running agent does not join {task.address}.",
+            "It was told to leave it.",
+            "Stop it, and repeat this command, which takes that back.",
+            Exit.USAGE,
+        )
+    if dry_run or live:
         session.show(
             document,
             [
@@ -167,6 +178,8 @@ async def join(session: Session, named: str | None, *, dry_run: bool) -> None:
     session.confirm(f"Run this agent for the task and bond {money(task.params.collateral)}?")
     from agents.cli.run import serve
 
+    if left:
+        wishes.take_back(view.network, task.address)
     await serve(session, task.address)
 
 

@@ -89,7 +89,7 @@ def decline(task: TaskState, memory: Memory, me: Me, now: Now) -> str | None:
     """Why this agent does not join, in a sentence; None if nothing known so far speaks against it."""
     reasons = refusals(task, me.limits, now)
     if task.address in me.leaving:          # while a task is joining, who leaves it has no seat any more
-        reasons.append("this operator asked to leave it")
+        reasons.append("this operator asked to leave it (bfl-agent task join takes that back)")
     terms = terms_of(task)
     for key in (terms.key, DryRun(task.address, task.params.model_hash).key):
         if isinstance(outcome := memory.outcomes.get(key), Refused):

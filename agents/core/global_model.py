@@ -105,11 +105,11 @@ def obtain_start(task: TaskState, memory: Memory, me: Me, now: Now, round: int) 
         yield from obtain_start(task, memory, me, now, round - 1)
     if agreed is not None and agreed not in memory.models:
         yield from take_offered(task, memory, me, agreed)
-        yield from _ask(task, me, now, task.round, agreed)
+        yield from ask(task, me, now, task.round, agreed)
     elif agreed is None and newcomer:
         yield from _offered_checkpoints(task, memory, me, round)
         if now.time > task.since.time + task.params.train_window / 3:
-            yield from _ask(task, me, now, round, ZERO_HASH)
+            yield from ask(task, me, now, round, ZERO_HASH)
 
 
 def obtain_opened(
@@ -125,7 +125,7 @@ def obtain_opened(
         yield fetch
     yield from take_offered(task, memory, me, opened.model_hash)
     if refused or not readable or now.time > max(task.since.time, opened.at.time) + ASK_AFTER_S:
-        yield from _ask(task, me, now, task.round, opened.model_hash)
+        yield from ask(task, me, now, task.round, opened.model_hash)
 
 
 def fetch_opened(task: TaskState, attempt: Attempt, index: int) -> FetchModel:
@@ -159,7 +159,7 @@ def _offered_checkpoints(task: TaskState, memory: Memory, me: Me, round: int) ->
         yield from take_offered(task, memory, me, ref)
 
 
-def _ask(task: TaskState, me: Me, now: Now, round: int, ref: bytes) -> Iterator[Intent]:
+def ask(task: TaskState, me: Me, now: Now, round: int, ref: bytes) -> Iterator[Intent]:
     """Once, and again when as many members have answered as were asked for and their answers lead nowhere."""
     asked = asked_for(task, me.address, round, ref)
     given = answers_to(task, me.address, round, ref)

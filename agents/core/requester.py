@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agents.core.admission import terms_of
-from agents.core.global_model import NEED_MODEL, take_offered
-from agents.core.intents import DeliverFinal, Done, FetchModel, Intent, Refused, SendNotice
+from agents.core.global_model import ask, take_offered
+from agents.core.intents import DeliverFinal, Done, FetchModel, Intent, Refused
 from agents.core.permissionless import drain, push
-from agents.core.state import ZERO_ADDRESS, ZERO_HASH, Me, Memory, Now, World
+from agents.core.state import ZERO_HASH, Me, Memory, Now, World
 from bfl_events.state import TaskState
 
 
@@ -28,7 +28,7 @@ def _duties(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Inten
     if task.phase.ended:
         yield from drain(task, me, now)
     if task.final_hash != ZERO_HASH:
-        yield from _fetch_final(task, memory, me)
+        yield from _fetch_final(task, memory, me, now)
 
 
 def delivered(task: TaskState, memory: Memory) -> bool:
@@ -37,7 +37,7 @@ def delivered(task: TaskState, memory: Memory) -> bool:
     return isinstance(outcome, Done) or (task.phase.ended and task.final_hash == ZERO_HASH)
 
 
-def _fetch_final(task: TaskState, memory: Memory, me: Me) -> Iterator[Intent]:
+def _fetch_final(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
     deliver = DeliverFinal(task.address, task.final_hash)
     if isinstance(memory.outcomes.get(deliver.key), Done):
         return
@@ -54,6 +54,4 @@ def _fetch_final(task: TaskState, memory: Memory, me: Me) -> Iterator[Intent]:
         yield from open_offers
         return
     yield from take_offered(task, memory, me, task.final_hash)
-    asked = any(n.kind == NEED_MODEL and n.sender == me.address and n.ref == task.final_hash for n in task.notices)
-    if not asked:
-        yield SendNotice(task.address, NEED_MODEL, task.round, ZERO_ADDRESS, task.final_hash)
+    yield from ask(task, me, now, task.round, task.final_hash)

@@ -13,7 +13,10 @@ import pytest
 from filelock import FileLock
 
 from agents.cli.exits import Exit
+from agents.cli.session import Session
 from agents.control import Refused, serve
+from agents.effects.diary import entries
+from agents.home import Home
 from bfl_events.log import EventLog, Identity
 from tests.anvil import ACCOUNTS, Anvil, create_task, deploy, join
 from tests.cli.command import Operator
@@ -174,3 +177,27 @@ def test_an_agent_that_has_just_begun_to_read_hides_no_task(worker: Operator, an
     folder = next(worker.home.glob(f"networks/31337-{factory[2:10].lower()}"))
     with EventLog(folder / "events.sqlite", Identity(31337, factory, 0)), agent(worker.home, status={}):
         assert worker("task", "show", task, "--json").code == 0
+
+
+def test_who_left_joins_again_by_a_command_once_no_agent_runs(
+    worker: Operator, anvil: Anvil, factory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = create_task(anvil.url, factory, collateral=10**15)
+    join(task, ACCOUNTS[1], 10**15)
+    worker.ok("task", "leave", task.address, "--yes")
+    journal = Home(worker.home).network(31337, factory).journal
+    wish = f"wish:leave:{task.address}"
+    assert [key for _, key, _ in entries(journal)] == [wish]
+    with agent(worker.home, status=STATUS):
+        answer = worker("task", "join", task.address, "--yes", "--json")
+    assert (answer.code, answer.error["why"]) == (Exit.USAGE, "It was told to leave it.")
+    assert worker.ok("task", "join", task.address, "--dry-run")["acceptable"]
+    assert [key for _, key, _ in entries(journal)] == [wish]
+    served = []
+
+    async def run(_: Session, address: str) -> None:
+        served.append((address, [key for _, key, _ in entries(journal)]))
+
+    monkeypatch.setattr("agents.cli.run.serve", run)
+    assert worker("task", "join", task.address, "--yes").code == 0
+    assert served == [(task.address, [])]

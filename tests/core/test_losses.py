@@ -12,6 +12,7 @@ from agents.core.reduce import fold
 from agents.core.state import Me, Memory, Now, World
 from agents.core.worker import decide
 from bfl_events.schema import ModelCommitted, Phase, ScoresCommitted, WorkerPenalized
+from bfl_events.settlement import Fault
 from bfl_events.state import TaskState
 from tests.simulation.deciders import Agent, Federation
 from tests.simulation.play import account
@@ -104,6 +105,40 @@ def test_a_restored_backup_of_any_phase_goes_on_and_contradicts_nothing(phase: P
 
 
 # ---- training that never gives the same bytes twice, as on most hardware
+
+
+@pytest.mark.parametrize(("phase", "costs", "commits"), [
+    (Phase.TRAIN, [], [1, 2, 1]), (Phase.OPEN, [Fault.UNOPENED], [1, 1, 1]), (Phase.SCORE, [], [1, 1, 1]),
+    (Phase.REVEAL, [Fault.NO_REVEAL], [1, 1, 1]), (Phase.ATTEST, [], [1, 1, 1]),
+])
+def test_who_forgot_and_cannot_do_the_same_again_loses_one_rounds_fee_at_most(
+    phase: Phase, costs: list[int], commits: list[int]
+) -> None:
+    """In Open and Reveal before its act, which it cannot do any more; in Train and Score after it: it is replaced."""
+    federation = Federation(3, rounds=3)
+    federation.run(200, lambda: federation.task.state.phase == phase and federation.task.state.round >= 2)
+    victim = federation.workers[1]
+    quality = federation.quality
+    federation.quality = lambda scorer, digest: quality(scorer, digest) + (scorer == victim.me.address) * victim.form
+    act = {Phase.TRAIN: CommitModel, Phase.SCORE: CommitScores}.get(phase)
+    if act is not None:
+        federation.workers[0].alive = False        # the phase stays open for a second commitment
+        acted(federation, victim, act)
+    victim.forget()
+    victim.form = 1
+    if act is not None:
+        federation.run(80, lambda: sum(isinstance(one, act) and one.round == 2 for one in victim.done) == 2)
+        federation.workers[0].alive = True
+    federation.run(2000)
+    records = [record.event for record in federation.chain.records]
+    assert federation.task.state.phase == Phase.COMPLETED
+    fees = [(event.worker, event.reason) for event in records if isinstance(event, WorkerPenalized)]
+    assert fees == [(victim.me.address, reason) for reason in costs]
+    own = [event for event in records if isinstance(event, ModelCommitted) and event.worker == victim.me.address]
+    assert [sum(event.round == round for event in own) for round in (1, 2, 3)] == commits
+    assert all(len({event.base_hash for event in records if isinstance(event, ModelCommitted) and event.round == round})
+               == 1 for round in (1, 2, 3)), "what it did not open is nobody's, and everybody averages the same"
+    assert federation.delivered == federation.task.state.final_hash
 
 
 def with_commit(federation: Federation, me: Me, digest: bytes, times: int) -> TaskState:

@@ -61,13 +61,15 @@ class Seals:
 
 @dataclass
 class Agent:
-    """One decider and what it remembers. `alive` False: it neither decides nor acts."""
+    """One decider and what it remembers. `alive` False: it neither decides nor acts. `form`: on what its training
+    depends besides the seed, as on most hardware."""
 
     me: Me
     decide: Callable[[World, Memory, Me, Now], tuple[i.Intent, ...]]
     outcomes: dict[str, i.Outcome] = field(default_factory=dict)
     models: set[bytes] = field(default_factory=set)
     alive: bool = True
+    form: int = 0
     done: list[i.Intent] = field(default_factory=list)
 
     @property
@@ -169,7 +171,7 @@ class Federation:
             case i.DryRun():
                 return i.Done()
             case i.TrainModel(_, round, base):
-                return i.ModelReady(name("trained", agent.me.address, round, base))
+                return i.ModelReady(name("trained", agent.me.address, round, base, agent.form))
             case i.AggregateModels(_, _, base, models):
                 assert {base, *(digest for _, digest in models)} <= agent.models
                 return i.ModelReady(name("aggregate", base, models))

@@ -132,3 +132,19 @@ async def test_who_leaves_while_a_task_is_joining_does_not_join_it_again_and_ser
         assert (first.call("indexPlus1", worker.address), company.locked(first)) == (0, company.locked(second) - BOND)
         assert len(worker.said("intent.started", intent="JoinTask", task=first.address)) == 1
         assert not worker.said("chain.unreachable")
+
+
+async def test_who_left_by_a_command_while_no_agent_ran_does_not_join_again_when_it_starts(tmp_path: Path) -> None:
+    with start_anvil(tmp_path, chain_id=31337) as anvil:
+        company = Company(anvil, deploy(anvil.url).factory, tmp_path)
+        requester, worker = company.party("requester", "requester"), company.party("worker")
+        task = await company.offer(requester)
+        async with worker.running() as agent:
+            await until(lambda: task.call("indexPlus1", worker.address), "the task was joined", agent)
+        told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", task.address, "--yes")
+        assert (told["left"], task.call("indexPlus1", worker.address)) == (True, 0)
+        async with worker.running() as agent:
+            await until(lambda: worker.said("task.declined", task=task.address), "it said so", agent)
+        assert "this operator asked to leave it" in worker.said("task.declined", task=task.address)[0]["reason"]
+        assert task.call("indexPlus1", worker.address) == 0
+        assert len(worker.said("intent.started", intent="JoinTask", task=task.address)) == 1
