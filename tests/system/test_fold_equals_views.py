@@ -17,7 +17,7 @@ import pytest
 from bfl_events.fold import fold
 from bfl_events.rules import size
 from bfl_events.verify import verify
-from tests.anvil import start_anvil
+from tests.anvil import artefact, start_anvil
 from tests.simulation.chain import ChainModel, ContractError
 from tests.simulation.contract import FactoryModel, allow_leaf, allow_node
 from tests.simulation.play import CID, REQUESTER, STRANGER, Call, Game, Move, Wait, account, random_params
@@ -32,6 +32,13 @@ def contracts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, 
         node, factory, implementation = start_contracts(anvil)
         yield node, factory, implementation
         node.close()
+
+
+def test_every_view_of_the_contract_is_compared(contracts: tuple[Node, str, str]) -> None:
+    twins = Twins.create(contracts, Random(1), 3)
+    asked = {name.partition("(")[0] for name in twins.task.views(cast(), 1)} - {"balance"}
+    functions = (entry for entry in artefact("FLTask")["abi"] if entry["type"] == "function")
+    assert asked == {entry["name"] for entry in functions if entry["stateMutability"] in ("view", "pure")}
 
 
 class Twins:
