@@ -133,6 +133,20 @@ contract CreateTaskTest is TaskTest {
         clone.initializeTask{value: 1 ether}(address(0), terms, "", "", "key");
     }
 
+    // I19: of whatever terms, the factory creates the task or names the term that is out of its limits
+    function test_anyTermsAreTakenOrRefusedByName(
+        IFLTask.Params memory raw,
+        uint128 rawReward,
+        uint8[4] memory which
+    ) public {
+        for (uint256 k; k < 4; ++k) {
+            _replace(which[k] % 32, raw);
+        }
+        _createOrRefuse(which[0] % 3 == 0 ? rawReward : REWARD);
+        terms = raw;
+        _createOrRefuse(rawReward);
+    }
+
     // ------------------------------------------------------------------------------------------- identity
 
     // ▲ 7.1: an address binds its terms
@@ -215,6 +229,32 @@ contract CreateTaskTest is TaskTest {
         vm.prank(REQUESTER);
         factory.createTask{value: reward}("nonce", terms, "spec", "model", "key");
         vm.assertEq(REQUESTER.balance, reward);
+    }
+
+    /// @dev Takes one of the 27 terms from others; beyond them none.
+    function _replace(uint256 field, IFLTask.Params memory others) private {
+        (bytes memory mine, bytes memory theirs) = (abi.encode(terms), abi.encode(others));
+        if (32 * field >= mine.length) return;
+        assembly ("memory-safe") {
+            let offset := add(32, mul(32, field))
+            mstore(add(mine, offset), mload(add(theirs, offset)))
+        }
+        terms = abi.decode(mine, (IFLTask.Params));
+    }
+
+    function _createOrRefuse(uint256 reward) private {
+        address expected = factory.predictTask(REQUESTER, "n", terms, "spec", "model", "key", reward);
+        vm.deal(REQUESTER, reward);
+        vm.prank(REQUESTER);
+        try factory.createTask{value: reward}("n", terms, "spec", "model", "key") returns (address created) {
+            vm.assertEq(created, expected);
+            vm.assertEq(created.balance, reward);
+        } catch (bytes memory why) {
+            vm.assertEq(why.length, 36);
+            vm.assertTrue(bytes4(why) == IFLTask.BadParams.selector, "a term by its name");
+            vm.assertTrue(why[4] != 0, "the name");
+            vm.assertEq(REQUESTER.balance, reward);
+        }
     }
 
     /// @dev A minimal proxy to the implementation that the factory has not opened.

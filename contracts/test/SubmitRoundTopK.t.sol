@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import {IFLTask} from "../src/interfaces/IFLTask.sol";
 import {Roster} from "../src/libraries/Roster.sol";
+import {ScoreMath} from "../src/libraries/ScoreMath.sol";
+import {Vm} from "./utils/MiniTest.sol";
 import {NaiveJudge} from "./utils/NaiveJudge.sol";
 import {TaskTest} from "./utils/TaskTest.sol";
 
@@ -83,7 +85,8 @@ contract SubmitRoundTopKTest is TaskTest {
         vm.assertEq(_upper(1), 9400);
     }
 
-    // 3.2, theorem: up is at least the least honest reading, lo at most the greatest, for any b <= f
+    // 3.2, theorem: up is at least the least honest reading, lo at most the greatest, for any b <= f; of liars' models up
+    // is at most the greatest, too
     function test_honestReadingsBoundTheMedians(uint256 seed, uint8 size) public {
         uint256 n = bound(size, 3, 20);
         terms.devTol = 10_000;
@@ -101,7 +104,7 @@ contract SubmitRoundTopKTest is TaskTest {
         }
         revealAll(all(n));
         NaiveJudge.Round memory r = _unpacked(n);
-        task.submitRoundTopK();
+        (uint256[] memory medians, uint256[] memory lows) = _judged();
         for (uint256 j; j < n; ++j) {
             (uint256 least, uint256 most) = (10_001, 0);
             for (uint256 i; i < honest; ++i) {
@@ -109,10 +112,13 @@ contract SubmitRoundTopKTest is TaskTest {
                 least = r.rows[i][j + 2] < least ? r.rows[i][j + 2] : least;
                 most = r.rows[i][j + 2] > most ? r.rows[i][j + 2] : most;
             }
-            NaiveJudge.Verdict memory v = NaiveJudge.judge(r);
-            vm.assertGe(v.upper[j + 2], least);
-            vm.assertLe(v.lower[j + 2], most);
+            vm.assertGe(ScoreMath.scoreOf(medians, j), least);
+            vm.assertLe(ScoreMath.scoreOf(lows, j), most);
+            if (j >= honest) vm.assertLe(ScoreMath.scoreOf(medians, j), most);
         }
+        NaiveJudge.Verdict memory v = NaiveJudge.judge(r);
+        vm.assertEq(medians, pack(v.upper), "as the naive reading has them");
+        vm.assertEq(lows, pack(v.lower), "as the naive reading has them");
     }
 
     // ------------------------------------------------------------------------------------------- deviation
@@ -413,6 +419,16 @@ contract SubmitRoundTopKTest is TaskTest {
         vm.assertEq(task.top(), 3);
         vm.assertEq(credit(0), credit(1));
         vm.assertEq(credit(0), 5 ether + COLLATERAL / 10 / 2);
+    }
+
+    /// @dev Judges the round; the medians as RoundScored has them.
+    function _judged() private returns (uint256[] memory medians, uint256[] memory lows) {
+        vm.recordLogs();
+        task.submitRoundTopK();
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 1);
+        vm.assertEq(logs[0].topics[0], IFLTask.RoundScored.selector);
+        return abi.decode(logs[0].data, (uint256[], uint256[]));
     }
 
     function _upper(uint256 seat) private view returns (uint256) {

@@ -6,18 +6,17 @@ import {TaskTest} from "./utils/TaskTest.sol";
 
 /// @notice A payee that calls back.
 contract Reentrant {
-    IFLTask private immutable TASK;
-    bytes private data;
+    IFLTask private _task;
+    bytes private _data;
     bool public refused;
     bytes4 public error_;
 
-    constructor(IFLTask task, bytes memory data_) {
-        TASK = task;
-        data = data_;
+    function aim(IFLTask task, bytes calldata data) external {
+        (_task, _data) = (task, data);
     }
 
     receive() external payable {
-        (bool done, bytes memory why) = address(TASK).call(data);
+        (bool done, bytes memory why) = address(_task).call(_data);
         refused = !done;
         if (!done) error_ = bytes4(why);
     }
@@ -102,23 +101,47 @@ contract WithdrawTest is TaskTest {
 
     // T28
     function test_aPayeeThatCallsBackIsRefused(uint8 which) public {
-        bytes[4] memory calls = [
-            abi.encodeCall(IFLTask.withdraw, (worker(1))),
-            abi.encodeCall(IFLTask.refund, ()),
-            abi.encodeCall(IFLTask.burn, ()),
-            abi.encodeCall(IFLTask.removeWorker, ())
-        ];
         create();
-        Reentrant payee = new Reentrant(task, calls[which % 4]);
+        Reentrant payee = new Reentrant();
         join(0, address(payee));
         join(1);
         join(2);
         start();
         playToEnd();
+        _aim(payee, which);
         task.withdraw(worker(0));
-        vm.assertTrue(payee.refused());
-        vm.assertEq(payee.error_(), bytes4(keccak256("ReentrancyGuardReentrantCall()")));
+        _requireRefused(payee);
         drain();
+    }
+
+    function test_aRequesterThatCallsBackIsRefused(uint8 which) public {
+        Reentrant payee = new Reentrant();
+        vm.deal(address(payee), REWARD);
+        vm.prank(address(payee));
+        task = IFLTask(factory.createTask{value: REWARD}("n", terms, "spec", "model", "key"));
+        joinAll(2);
+        rightAfter();
+        task.startTask();
+        _aim(payee, which);
+        task.refund();
+        _requireRefused(payee);
+        vm.assertEq(address(payee).balance, REWARD);
+        drain();
+    }
+
+    function test_aWorkerThatCallsBackWhenItLeavesWhileJoiningIsRefused(uint8 which) public {
+        create();
+        joinAll(2);
+        Reentrant payee = new Reentrant();
+        vm.deal(address(payee), COLLATERAL);
+        vm.prank(address(payee));
+        task.joinTask{value: COLLATERAL}(address(0), "k", new bytes32[](0));
+        _aim(payee, which);
+        vm.prank(address(payee));
+        task.removeWorker();
+        _requireRefused(payee);
+        vm.assertEq(address(payee).balance, COLLATERAL);
+        assertSolvent();
     }
 
     // ------------------------------------------------------------------------------------------- success
@@ -205,6 +228,21 @@ contract WithdrawTest is TaskTest {
         vm.prank(STRANGER);
         (bool done,) = address(task).call{value: amount}("");
         vm.assertFalse(done);
+    }
+
+    function _aim(Reentrant payee, uint8 which) private {
+        bytes[4] memory calls = [
+            abi.encodeCall(IFLTask.withdraw, (worker(1))),
+            abi.encodeCall(IFLTask.refund, ()),
+            abi.encodeCall(IFLTask.burn, ()),
+            abi.encodeCall(IFLTask.removeWorker, ())
+        ];
+        payee.aim(task, calls[which % 4]);
+    }
+
+    function _requireRefused(Reentrant payee) private view {
+        vm.assertTrue(payee.refused());
+        vm.assertEq(payee.error_(), bytes4(keccak256("ReentrancyGuardReentrantCall()")));
     }
 
     /// @dev In the last round no model is valid, so that its reward is left.
