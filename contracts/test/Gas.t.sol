@@ -15,6 +15,9 @@ contract GasTest is TaskTest {
     uint256 private constant TX_CAP = 1 << 24;
     uint256 private constant MEMBER_CALL_CAP = 300_000;
     uint256 private constant WORST_BUDGET = 9_000_000;
+    /// @dev What a transaction pays to reach clone, implementation and library for the first time. The budgets below are
+    /// PROTOCOL 3.5's, measured without it: the two commits need it on top, everything else keeps them all the same.
+    uint256 private constant COLD_ACCESS = 2_400;
 
     string private constant ARTEFACTS = "../bfl_events/abi/";
     string private constant LINKS = ".linkReferences['src/libraries/Transitions.sol'].Transitions";
@@ -63,22 +66,22 @@ contract GasTest is TaskTest {
     // ------------------------------------------------------------------------------------------- steady state
 
     function test_aRoundOf3WorkersStaysInBudget() public {
-        _checkSteadyState(3, 200_000);
+        _checkSteadyState(3, RoundGas(51_000, 52_000, 50_000, 52_000, 200_000));
     }
 
     function test_aRoundOf5WorkersStaysInBudget() public {
-        _checkSteadyState(5, 240_000);
+        _checkSteadyState(5, RoundGas(50_000, 51_000, 49_000, 51_000, 240_000));
     }
 
     function test_aRoundOf30WorkersStaysInBudget() public {
-        _checkSteadyState(30, 950_000);
+        _checkSteadyState(30, RoundGas(49_000, 49_000, 48_000, 54_000, 950_000));
     }
 
     function test_aRoundOf126WorkersStaysInBudget() public {
-        _checkSteadyState(126, 9_000_000);
+        _checkSteadyState(126, RoundGas(49_000, 49_000, 48_000, 74_000, 9_000_000));
     }
 
-    function _checkSteadyState(uint256 n, uint256 budget) private {
+    function _checkSteadyState(uint256 n, RoundGas memory budget) private {
         terms.maxWorkers = uint8(n);
         terms.topK = uint8((n + 2) / 3);
         begin(n);
@@ -91,11 +94,11 @@ contract GasTest is TaskTest {
         (values[0], values[1], values[2]) = (g.commitModel, g.openModel, g.commitScores);
         (values[3], values[4]) = (g.submitScore, g.nextRound);
         _snapshot(string.concat("round-", vm.toString(n)), keys, values);
-        vm.assertLe(g.nextRound, budget, "nextRound");
-        vm.assertLe(g.commitModel, 52_000, "commitModel");
-        vm.assertLe(g.openModel, 52_000, "openModel");
-        vm.assertLe(g.commitScores, 51_000, "commitScores");
-        vm.assertLe(g.submitScore, n > 30 ? 74_000 : 54_000, "submitScore");
+        vm.assertLe(g.commitModel, budget.commitModel + COLD_ACCESS, "commitModel");
+        vm.assertLe(g.openModel, budget.openModel, "openModel");
+        vm.assertLe(g.commitScores, budget.commitScores + COLD_ACCESS, "commitScores");
+        vm.assertLe(g.submitScore, budget.submitScore, "submitScore");
+        vm.assertLe(g.nextRound, budget.nextRound, "nextRound");
     }
 
     /// @dev Means, of members' calls.
@@ -229,11 +232,35 @@ contract GasTest is TaskTest {
         vm.assertLe(joining, 200_000, "joinTask");
     }
 
-    /// @dev A DER key of 422 bytes, as dear as calldata can be.
-    function _key() private pure returns (bytes memory key) {
-        key = new bytes(422);
-        for (uint256 k; k < key.length; ++k) {
-            key[k] = 0x5a;
+    /// @dev Members' calls that are no duty of a round, at their dearest.
+    function test_leavingAndMessagesStayBelowTheCapOfMembersCalls() public {
+        string[] memory keys = new string[](4);
+        (keys[0], keys[1]) = ("leaveWhileJoining", "rotateKey");
+        (keys[2], keys[3]) = ("notice", "leave");
+        uint256[] memory values = new uint256[](4);
+        create();
+        joinAll(30);
+        values[0] = _sendAsMember(worker(29), abi.encodeCall(task.removeWorker, ()));
+        start();
+        values[1] = _sendAsMember(worker(0), abi.encodeCall(task.rotateKey, (_bytes(1024))));
+        bytes memory message = abi.encodeCall(task.notice, (2, 1, worker(1), keccak256("ref"), _bytes(64)));
+        values[2] = _sendAsMember(worker(0), message);
+        commitAll(all(28));
+        values[3] = _sendAsMember(worker(28), abi.encodeCall(task.removeWorker, ()));
+        assertPhase(IFLTask.Phase.Open);
+        _snapshot("seldom", keys, values);
+    }
+
+    /// @dev A DER key of 3,072 bits.
+    function _key() private pure returns (bytes memory) {
+        return _bytes(422);
+    }
+
+    /// @dev As dear as calldata can be.
+    function _bytes(uint256 length) private pure returns (bytes memory filled) {
+        filled = new bytes(length);
+        for (uint256 k; k < length; ++k) {
+            filled[k] = 0x5a;
         }
     }
 
