@@ -119,8 +119,10 @@ class Narrator:
                 refused = Marker.UPDATE_REJECTED if isinstance(intent, i.FetchModel) else Marker.TASK_DECLINED
                 self.log.warning(refused, **fields, reason=reason)
                 return
-            case i.ModelReady(model_hash, seconds):
+            case i.ModelReady(model_hash, seconds, first_step_at, last_step_at):
                 fields |= {"digest": model_hash.hex(), "seconds": seconds}
+                if last_step_at:
+                    fields |= {"first_step_at": round(first_step_at, 3), "last_step_at": round(last_step_at, 3)}
             case i.Published(cid, size):
                 fields |= {"cid": cid.hex(), "size_bytes": size}
             case i.RowReady(_, reasons, seconds):

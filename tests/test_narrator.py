@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agents.core.intents import Candidate, RowReady, ScoreModels, TrainModel
+from agents.core.intents import Candidate, ModelReady, RowReady, ScoreModels, TrainModel
 from agents.health import Health
 from agents.metrics import Metrics
 from agents.narrator import Narrator
@@ -54,6 +54,19 @@ def test_a_checkpoint_that_is_not_used_is_named(bench: Bench) -> None:
     (line,) = bench.lines()
     assert (line["event"], line["level"]) == ("train.checkpoint.ignored", "warning")
     assert "training begins again" in line["reason"]
+
+
+def test_a_training_is_told_with_the_times_of_its_steps(bench: Bench) -> None:
+    """Where none is known, as of a training that went on after its last epoch, the line has none."""
+    train = TrainModel("0xT", 2, bytes(32))
+    bench.narrator.report(train, "finished", ModelReady(b"m" * 32, 2.5, 1700000000.25, 1700000002.125))
+    bench.narrator.report(train, "finished", ModelReady(b"m" * 32, 0.5))
+    stepped, stood = bench.lines()
+    assert {line["event"] for line in (stepped, stood)} == {"train.completed"}
+    assert (stepped["digest"], stepped["seconds"]) == ((b"m" * 32).hex(), 2.5)
+    assert (stepped["first_step_at"], stepped["last_step_at"]) == (1700000000.25, 1700000002.125)
+    assert stood["seconds"] == 0.5
+    assert not {"first_step_at", "last_step_at"} & stood.keys()
 
 
 def test_a_model_that_scores_0_is_told_with_who_published_it(bench: Bench) -> None:

@@ -409,10 +409,13 @@ class TermsReady:
 
 @dataclass(frozen=True, slots=True)
 class ModelReady:
-    """A model file with this hash lies in the agent's model folder. `seconds`: how long making it took."""
+    """A model file with this hash lies in the agent's model folder. `seconds`: how long making it took. Of a training:
+    Unix times of its first and last optimiser step, 0 where none was made or it is not known."""
 
     model_hash: bytes
     seconds: float = 0.0
+    first_step_at: float = 0.0
+    last_step_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,8 @@ class Hands:
             model = self._adopt(out, answer)
         with passing(Boundary.CHECKPOINTS_DROP):
             shutil.rmtree(checkpoints, ignore_errors=True)
-        return i.ModelReady(model, float(answer["seconds"]))
+        steps = (float(answer.get(name, 0.0)) for name in ("first_step_at", "last_step_at"))
+        return i.ModelReady(model, float(answer["seconds"]), *steps)
 
     async def _aggregate(self, intent: i.AggregateModels) -> i.ModelReady:
         models = [{"index": index, "path": self._file(digest)} for index, digest in intent.models]

@@ -137,7 +137,8 @@ def decode(kind: str, body: Mapping[str, Any]) -> Outcome:
     """The inverse of `encode`. Raises KeyError for an unknown kind."""
     match _KINDS[kind].__name__:
         case "ModelReady":
-            return ModelReady(bytes.fromhex(body["model_hash"]), body["seconds"])
+            steps = (body.get(name, 0.0) for name in ("first_step_at", "last_step_at"))     # older entries lack them
+            return ModelReady(bytes.fromhex(body["model_hash"]), body["seconds"], *steps)
         case "Published":
             return Published(bytes.fromhex(body["cid"]), body["size"])
         case "RowReady":

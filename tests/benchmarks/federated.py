@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,7 +33,7 @@ from agents.learning.models import McMahanCNN
 from agents.learning.partition import HoldOut, Partition, hold_out, parts
 from agents.learning.placement import Placement, choose
 from agents.learning.samples import Scaling
-from tests.benchmarks.round_overhead import lines
+from tests.benchmarks.round_overhead import round_seconds
 from tests.benchmarks.training import bare_epoch
 
 WORKERS, EPOCHS = 3, 3
@@ -122,16 +121,6 @@ def demo(data_dir: Path, rounds: int, keep: Path) -> dict[str, Any]:
     return result
 
 
-def demo_rounds(keep: Path) -> list[float]:
-    """Seconds from each `RoundAdvanced` to the next, as the first worker that saw it wrote them down."""
-    opened: dict[int, float] = {}
-    for _, line in lines(keep):
-        if line["event"] == "round.opened":
-            number, moment = int(str(line["round"])), datetime.fromisoformat(str(line["ts"])).timestamp()
-            opened[number] = min(moment, opened.get(number, moment))
-    return [opened[number + 1] - opened[number] for number in sorted(opened) if number + 1 in opened]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("MNIST_DIR"))
@@ -145,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep = Path(scratch) / "demo"
         plain = plain_rounds(options.data_dir, options.plain)
         result = demo(options.data_dir, options.rounds, keep)
-        ours = demo_rounds(keep)
+        ours = list(round_seconds(keep).values())
         plain += plain_rounds(options.data_dir, options.plain)
     mine, theirs = statistics.median(ours), statistics.median(plain)
     accuracies = [100 * entry["accuracy"] for entry in result["rounds"]]

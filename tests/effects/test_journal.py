@@ -20,7 +20,7 @@ outcomes = st.one_of(
     st.just(Done()),
     st.builds(Refused, st.text()),
     st.builds(TermsReady, st.text()),
-    st.builds(ModelReady, digests, st.floats(0, 1e6)),
+    st.builds(ModelReady, digests, st.floats(0, 1e6), st.floats(0, 1e10), st.floats(0, 1e10)),
     st.builds(Published, st.binary(min_size=36, max_size=36), st.integers(0, 2**40)),
     st.builds(RowReady, st.lists(words).map(tuple), st.just(((3, "V5"),)), st.floats(0, 1e6)),
 )
@@ -29,6 +29,10 @@ outcomes = st.one_of(
 @given(outcomes)
 def test_every_outcome_survives_its_json(outcome: Outcome) -> None:
     assert decode(type(outcome).__name__, json.loads(json.dumps(encode(outcome)))) == outcome
+
+
+def test_a_model_of_a_version_that_kept_no_times_of_steps_is_read() -> None:
+    assert decode("ModelReady", {"model_hash": bytes(32).hex(), "seconds": 1.5}) == ModelReady(bytes(32), 1.5)
 
 
 def test_a_restart_reads_what_was_recorded_in_order(tmp_path: Path) -> None:

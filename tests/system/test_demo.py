@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from agents.crypto.keys import load_encryption_keys
+from agents.demo.telltale import seconds_of
 from bfl_events import schema as ev
 from bfl_events.archive import open_archive
 from bfl_events.compare import compare
@@ -159,6 +160,18 @@ def test_each_worker_opened_everybody_elses_model_in_every_round(finished: Runni
         fetched = {(line["round"], line["sender"]) for line in finished.log(f"worker-{number}")
                    if line["event"] == "round.model.fetched" and line.get("kind") == 0}
         assert len(fetched) == ROUNDS * (WORKERS - 1)
+
+
+def test_each_training_is_logged_with_the_times_of_its_steps(finished: RunningDemo) -> None:
+    for number in range(1, WORKERS + 1):
+        lines = finished.log(f"worker-{number}")
+        began = {line["round"]: seconds_of(line) for line in lines if line["event"] == "train.started"}
+        trained = {line["round"]: line for line in lines if line["event"] == "train.completed"}
+        assert trained.keys() == set(range(1, ROUNDS + 1))
+        for one in trained.values():
+            first, last = one["first_step_at"], one["last_step_at"]
+            assert began[one["round"]] <= first < last <= seconds_of(one)
+            assert last - first < one["seconds"] <= one["duration_s"]
 
 
 def test_every_agent_logged_the_same(finished: RunningDemo) -> None:
