@@ -1,11 +1,12 @@
 """Aggregating five models of 1,663,370 parameters, from files to a file, beside plain numpy in memory.
 
-Prints one line with the median ratio of neighbouring runs (wanted: at most 2).
+    python -m tests.benchmarks.aggregation
+
+Judged is the median ratio of neighbouring runs: at most 2.
 """
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from agents.learning import weights
 from agents.learning.aggregate import aggregate
+from tests.benchmarks.limits import Figure, judge
 
 SHAPES = {
     "conv1.weight": (32, 1, 5, 5),
@@ -48,7 +48,7 @@ def clipped_mean(base: Model, models: Sequence[Model]) -> Model:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=15)
@@ -75,11 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             plain.append(middle - start)
             ours.append(time.perf_counter() - middle)
     ratio = statistics.median(mine / theirs for mine, theirs in zip(ours[1:], plain[1:], strict=True))
-    print(  # noqa: T201 - the answer
-        f"aggregation: {statistics.median(ours[1:]) * 1e3:.0f} ms for {options.models} models, files, checks and hash "
-        f"included; plain numpy {statistics.median(plain[1:]) * 1e3:.0f} ms, ratio {ratio:.2f} (at most 2)"
+    return judge(
+        "aggregation",
+        [Figure("ratio", ratio, 2)],
+        f"{statistics.median(ours[1:]) * 1e3:.0f} ms for {options.models} models, files, checks and hash included; "
+        f"plain numpy {statistics.median(plain[1:]) * 1e3:.0f} ms",
     )
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,16 +1,15 @@
 """Sealing and opening an envelope of 6.65 MB for 3 recipients, against the bare work on the same bytes in one run.
 
-    python tests/benchmarks/envelope.py
+    python -m tests.benchmarks.envelope
 
 Bare work: AES-256-GCM encryption and decryption in memory, one SHA-256, and the file copied once for each direction.
-Unlike the bare work, the envelope is also synced to disk, twice.
+Unlike the bare work, the envelope is also synced to disk, twice. Judged is the ratio of the medians: at most 3.
 """
 
 import hashlib
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,10 +19,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agents.crypto.envelope import Context, Kind, max_envelope_bytes, open_envelope, seal
 from agents.crypto.keys import generate_encryption_key, key_id, public_der
+from tests.benchmarks.limits import Figure, judge
 
 PLAINTEXT_BYTES = 6_654_072  # the CNN of McMahan et al. as canonical weights
 REPEATS = 15
-LIMIT = 3.0
 
 
 def bare(content: bytes, source: Path, sealed: Path, opened: Path) -> None:
@@ -66,12 +65,11 @@ def main() -> int:
         digest = hashlib.sha256(content).digest()
         pairs = [(timed(lambda: bare(content, source, sealed, opened)), timed(envelope)) for _ in range(REPEATS)]
     floor, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratio = ours / floor
-    sys.stdout.write(
-        f"envelope: seal + open of {PLAINTEXT_BYTES} bytes for 3 recipients {ours * 1e3:.1f} ms, "
-        f"bare {floor * 1e3:.1f} ms, ratio {ratio:.2f} (limit {LIMIT:g})\n"
+    return judge(
+        "envelope",
+        [Figure("ratio", ours / floor, 3)],
+        f"seal + open of {PLAINTEXT_BYTES} bytes for 3 recipients {ours * 1e3:.1f} ms, bare {floor * 1e3:.1f} ms",
     )
-    return 0 if ratio <= LIMIT else 1
 
 
 if __name__ == "__main__":

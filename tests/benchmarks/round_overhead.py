@@ -19,8 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from agents.demo.telltale import Line, read_log, seconds_of
-
-LIMIT_S = 0.5
+from tests.benchmarks.limits import Figure, judge
 
 
 def lines(directory: Path) -> Iterator[Line]:
@@ -51,7 +50,7 @@ def overheads(directory: Path) -> list[float]:
     return [took - training[number] - scoring[number] for number, took in round_seconds(directory).items()]
 
 
-def main() -> None:
+def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "demo"
         if len(sys.argv) == 1:
@@ -61,8 +60,8 @@ def main() -> None:
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         found = overheads(directory)
     shown = ", ".join(f"{seconds:.2f}" for seconds in found)
-    sys.stdout.write(f"round overhead: median {median(found):.2f} s (limit {LIMIT_S} s); rounds: {shown}\n")
+    return judge("round overhead", [Figure("median", median(found), 0.5, "s")], f"by round: {shown}")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

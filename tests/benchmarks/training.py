@@ -1,13 +1,13 @@
-"""The built-in training loop beside a bare one: python -m tests.benchmarks.training [--data-dir DIR]
+"""The built-in training loop beside a bare one.
 
-Prints one line with the median ratio of neighbouring epochs (wanted: at most 1.1). DIR: MNIST's files, else $MNIST_DIR,
-else random images.
+    python -m tests.benchmarks.training [--data-dir DIR]      DIR: MNIST's files; else $MNIST_DIR, else random images
+
+Judged is the median ratio of neighbouring epochs: at most 1.1.
 """
 
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from agents.learning import datasets
 from agents.learning.models import McMahanCNN
 from agents.learning.placement import Placement, choose
 from agents.learning.samples import Scaling, TensorSamples
 from agents.learning.settings import Optimizer, Training
 from agents.learning.train import Job, train
+from tests.benchmarks.limits import Figure, judge
 
 BATCH, RATE, MOMENTUM = 64, 0.02, 0.9
 
@@ -75,7 +74,7 @@ def timed(samples: TensorSamples, rounds: int) -> tuple[list[float], list[float]
     return took[0][1:], took[1][1:]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("MNIST_DIR"))
     parser.add_argument("--samples", type=int, default=6000)
@@ -85,11 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     ours, bare = timed(images(options.data_dir, options.samples), options.rounds)
     ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, bare, strict=True))
-    print(  # noqa: T201 - the answer
-        f"training: {statistics.median(ours):.2f} s an epoch of {options.samples} images, bare loop "
-        f"{statistics.median(bare):.2f} s, ratio {ratio:.2f} (at most 1.1)"
-    )
+    told = (f"{statistics.median(ours):.2f} s an epoch of {options.samples} images, bare loop "
+            f"{statistics.median(bare):.2f} s")
+    return judge("training", [Figure("ratio", ratio, 1.1)], told)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
