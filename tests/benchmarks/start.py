@@ -35,7 +35,7 @@ from bfl_events.codec import checksummed
 from bfl_events.follower import Advance, Head
 from bfl_events.lineage import Ref
 from bfl_events.log import EventLog, Identity
-from bfl_events.schema import Event, Record, TaskCreated, TaskInitialized
+from bfl_events.schema import Address, Event, Record, TaskCreated, TaskInitialized
 from tests.benchmarks.fold import honest_log
 from tests.benchmarks.limits import Figure, judge
 from tests.simulation.play import FACTORY, account
@@ -92,10 +92,10 @@ def _later(event: Event, task: str, seconds: int) -> Event:
     return replace(event, **changes) if changes else event
 
 
-def write(path: Path, records: Sequence[Record]) -> None:
-    with EventLog(path, Identity(CHAIN_ID, FACTORY, 0)) as log:
+def write(path: Path, records: Sequence[Record], factory: Address = FACTORY, end: Ref | None = None) -> None:
+    with EventLog(path, Identity(CHAIN_ID, factory, 0)) as log:
         log.anchor(Ref(0, b"s" * 32))
-        log.append(records, Ref(records[-1].block + 1, b"e" * 32))
+        log.append(records, end or Ref(records[-1].block + 1, b"e" * 32))
 
 
 class Silence:
