@@ -9,8 +9,8 @@ before their act, and those with the chain out of reach for a part of it ("troub
 have them). Soaks run until so many lives count.
 
 Judged on a quiet machine of two cores: at most 2 s (p50) and 5 s (p99), torch's import not counted, since the first act
-never waits for it. For machines that are not quiet, the time without waiting for a processor that others had is told as
-well, and the processor time until the first decision.
+never waits for it; no training does more than one epoch again. For machines that are not quiet, the time without
+waiting for a processor that others had is told as well, and the processor time until the first decision.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,15 @@ def soak(directory: Path, seed: int, kills: int) -> None:
 
 @dataclass(frozen=True)
 class Lives:
-    """Those after kills, as soaks wrote them down."""
+    """Those after kills, as soaks wrote them down, and the most epochs that one training did again."""
 
     every: tuple[Life, ...] = ()
+    epochs_repeated: int = 0
 
-    @classmethod
-    def of(cls, directories: Iterable[Path]) -> Lives:
-        documents = (json.loads((directory / "result.json").read_text("utf-8")) for directory in directories)
-        return cls(tuple(life for document in documents for life in document["faults"]["recoveries"]))
+    def and_of(self, directory: Path) -> Lives:
+        """Those of another soak too."""
+        faults = json.loads((directory / "result.json").read_text("utf-8"))["faults"]
+        return Lives((*self.every, *faults["recoveries"]), max(self.epochs_repeated, faults["epochs_repeated"]))
 
     @property
     def counted(self) -> list[Life]:
@@ -79,6 +81,7 @@ class Lives:
             for share, limit in LIMITS_S.items():
                 found = shares[share]
                 yield Figure(f"{words}, {share} of {len(lives)}", nan if found is None else found, limit, "s")
+        yield Figure("epochs that a training did again", self.epochs_repeated, 1)
 
 
 def _seconds(value: float | None) -> str:
@@ -91,11 +94,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("soaks", nargs="*", type=Path)
     given = parser.parse_args()
-    lives, seed = Lives.of(given.soaks), given.seed
+    lives, seed = reduce(Lives.and_of, given.soaks, Lives()), given.seed
     while not given.soaks and len(lives.counted) < given.kills:
         with tempfile.TemporaryDirectory() as scratch:
             soak(Path(scratch) / "soak", seed, given.kills - len(lives.counted))
-            lives = Lives((*lives.every, *Lives.of([Path(scratch) / "soak"]).every))
+            lives = lives.and_of(Path(scratch) / "soak")
         seed += 1
     return judge("recovery", list(lives.figures()), *lives.told())
 

@@ -56,10 +56,10 @@ def test_idle_lives_count_but_are_told_apart_and_lives_cut_short_are_left_out(tm
                 "troubled": troubled}
 
     lives = [life(1.0, idle=True), life(1.2, idle=True), life(3.0), life(None), life(9.0, troubled=True)]
-    (tmp_path / "result.json").write_text(json.dumps({"faults": {"recoveries": lives}}))
-    found = Lives.of([tmp_path])
+    (tmp_path / "result.json").write_text(json.dumps({"faults": {"recoveries": lives, "epochs_repeated": 2}}))
+    found = Lives().and_of(tmp_path)
     assert next(found.told()) == ("5 lives after kills: 3 count, 2 of them idle; left out: 1 killed again before their "
                                   "act, 1 with the chain out of reach")
     assert [(figure.value, figure.holds) for figure in found.figures()] == [
-        (1.2, True), (3.0, True), (3.0, False), (3.0, True)]
-    assert [figure.holds for figure in Lives().figures()] == [False] * 4
+        (1.2, True), (3.0, True), (3.0, False), (3.0, True), (2, False)]
+    assert [figure.holds for figure in Lives().figures()] == [False, False, False, False, True]
