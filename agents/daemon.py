@@ -9,6 +9,8 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
+from statistics import median
 from typing import Protocol
 
 from agents.core.intents import Intent
@@ -23,6 +25,7 @@ from bfl_events.source import Advance
 LONGEST_WAIT_S = 1.0       # decisions depend on the clock: look again at least this often
 SHORTEST_WAIT_S = 0.02
 DRAINING_WAIT_S = 0.1      # whether a transaction is on its way can only be asked
+CLOCKS_AGREE_S = 2.0       # a block's time is in whole seconds, and takes a moment to be heard of
 LONG_LOG = 10_000          # events whose state is worth being kept from the garbage collector
 
 Distrust = Callable[[Record, str], None]
@@ -210,7 +213,11 @@ def _no_collections() -> Iterator[None]:
 
 
 class _Heads:
-    """The chain's clock: how far it runs ahead of ours, and how long its blocks take."""
+    """The chain's clock, which is the contract's: how far it is ahead of ours, or behind it, and how long blocks take.
+
+    Between blocks it goes on as ours does. What is known of it is never more than its time: calls that a deadline makes
+    possible would come too early.
+    """
 
     def __init__(self, block_s: float | None) -> None:
         self._fixed = block_s
@@ -222,7 +229,11 @@ class _Heads:
     def see(self, advance: Advance, wall: float) -> None:
         self.present = advance.behind == 0
         self._number = advance.head.number
-        self._ahead = max(0.0, advance.head.time - wall)
+        if advance.clock is None:       # the head's time has come; whether it is long ago is not known
+            self._ahead = max(min(self._ahead, 0.0), advance.head.time - wall)
+        else:
+            ahead = advance.clock - wall
+            self._ahead = 0.0 if -CLOCKS_AGREE_S < ahead < 0 else ahead
         if not self._seen or self._seen[-1][0] != advance.head.number:
             self._seen = [*self._seen[-31:], (advance.head.number, advance.head.time)]
 
@@ -230,7 +241,9 @@ class _Heads:
         return Now(wall + self._ahead, self._number, self._block_s())
 
     def _block_s(self) -> float:
-        (first, began), (last, ended) = self._seen[0], self._seen[-1]
-        if self._fixed is not None or last <= first:
-            return self._fixed or 0.0
-        return max(0.0, (ended - began) / (last - first))
+        """The middle one of the last intervals: a clock that was set makes one of them senseless."""
+        if self._fixed is not None:
+            return self._fixed
+        steps = [(time - before) / (number - last) for (last, before), (number, time) in pairwise(self._seen)
+                 if number > last]
+        return max(0.0, median(steps)) if steps else 0.0

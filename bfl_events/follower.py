@@ -39,13 +39,14 @@ class Advance:
     """One step of the stream, already in the log.
 
     `rewound_to`: first forget everything after that block. `behind`: blocks still to be read before this is the
-    chain's present; decide only when it is 0.
+    chain's present; decide only when it is 0. `clock`: what time it is on the chain now, None if that is not known.
     """
 
     head: Head
     records: tuple[Record, ...] = ()
     rewound_to: int | None = None
     behind: int = 0
+    clock: int | None = None
 
 
 class Still(Enum):

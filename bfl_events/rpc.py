@@ -50,13 +50,15 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class ClientReport:
-    """What one endpoint says about itself; `trouble` if it says nothing usable."""
+    """What one endpoint says about itself; `trouble` if it says nothing usable. Times in seconds: `head_time` is the
+    newest block's, `clock` that of a block that it would make now, None if it does not tell."""
 
     name: str
     client: str | None = None
     chain_id: int | None = None
     head: int | None = None
     head_time: int | None = None
+    clock: int | None = None
     trouble: str | None = None
 
 
@@ -272,7 +274,15 @@ async def _report(it: Endpoint, timeout_s: float) -> ClientReport:
         head, head_time = number(block.get("number")), number(block.get("timestamp"))
     except RpcError as error:
         return ClientReport(it.name, trouble=str(error))
-    return ClientReport(it.name, str(client)[:200], chain_id, head, head_time)
+    return ClientReport(it.name, str(client)[:200], chain_id, head, head_time, await _next_time(it, timeout_s))
+
+
+async def _next_time(it: Endpoint, timeout_s: float) -> int | None:
+    try:
+        block = await it.ask_unverified("eth_getBlockByNumber", ("pending", False), timeout_s)
+        return number(block.get("timestamp")) if isinstance(block, dict) else None
+    except RpcError:
+        return None
 
 
 def _names(urls: Sequence[str]) -> list[str]:

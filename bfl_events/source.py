@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from bfl_events.decode import DecodeError, EventTable
@@ -30,6 +32,8 @@ _ECHO_S: Final = 0.2
 _LONGEST_DOUBT_S: Final = 30.0
 _STANDS_STILL_S: Final = 3.0
 """A block takes this long from one provider to the next at most; after that who lacks it is left for who has it."""
+_CLOCK_S: Final = 2.0
+"""So long a node may take to tell its clock; a new block's time is as good if the look before is no older than this."""
 
 
 class EventSource:
@@ -73,6 +77,7 @@ class EventSource:
         self._doubts, self._doubted_at = 0, 0.0
         self._idle_rings = 0
         self._overtaken_since: float | None = None
+        self._present_at: float | None = None
 
     def ring(self) -> None:
         """Look now: somebody knows that something happened."""
@@ -116,7 +121,8 @@ class EventSource:
 
     async def _look(self) -> Advance | Lagging | Still | None:
         """One pass through the endpoint that is best now; None: it came to nothing, try again soon."""
-        view = View(self._rpc, self._rpc.current, self._events)
+        view, began = View(self._rpc, self._rpc.current, self._events), self._now()
+        present_at, self._present_at = self._present_at, None
         try:
             await self._check_chain(view)
             outcome = await self._follower.look(view)
@@ -135,8 +141,27 @@ class EventSource:
             self._rpc.blame(view.endpoint, str(error))
         else:
             self._settle(view, outcome)
-            return None if await self._stands_still(view, outcome) else outcome
+            still = await self._stands_still(view, outcome)
+            return None if still else await self._timed(view, outcome, began, present_at)
         return None
+
+    async def _timed(
+        self, view: View, outcome: Advance | Lagging | Still, began: float, before: float | None
+    ) -> Advance | Lagging | Still:
+        """With the time that it is on the chain. A head that was not there at the look `before` is new, and says it;
+        any other may be old, and the node tells what time a block on top of it would have."""
+        if isinstance(outcome, Lagging) or outcome is Still.MORE or (isinstance(outcome, Advance) and outcome.behind):
+            return outcome
+        self._present_at = began
+        if outcome is Still.NOTHING:
+            return outcome
+        head = outcome.head
+        if before is not None and began - before <= self._poll_s + _CLOCK_S and outcome.rewound_to is None:
+            return replace(outcome, clock=head.time)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOCK_S):
+                return replace(outcome, clock=await view.next_time(head.number, head.hash))
+        return outcome
 
     async def _stands_still(self, view: View, outcome: Advance | Lagging | Still) -> bool:
         """Whether another endpoint has had the next block for a while. A node that stopped following its chain answers

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from bfl_events import bloom
 from bfl_events.decode import DecodeError, EventTable, RawLog, any_bytes, decode_log, fixed_bytes, quantity, table
 from bfl_events.schema import Address, Record
-from bfl_events.transport import RpcRefused
+from bfl_events.transport import RpcError, RpcRefused
 
 ADDRESSES_A_CALL: Final = 200
 _DECODED_AT_ONCE: Final = 200
@@ -120,6 +120,16 @@ class View:
         """The hash of the block at a height, None if there is none."""
         header = await self.header(number)
         return None if header is None else header.hash
+
+    async def next_time(self, number: int, hash: bytes) -> int | None:
+        """The time in seconds that a block on top of this one would have now, by the node's own clock; None where the
+        node has no such block to show."""
+        try:
+            raw = await self._ask("eth_getBlockByNumber", "pending", False)
+            on_top = (quantity(raw["number"]) - 1, fixed_bytes(raw["parentHash"], 32)) == (number, hash)
+            return quantity(raw["timestamp"]) if on_top else None
+        except (RpcError, TypeError, KeyError, ValueError):
+            return None
 
     async def logs(self, where: Span | Header, addresses: Sequence[Address]) -> list[RawLog]:
         """The raw logs of these contracts in a span, or in exactly one block, as the endpoint sends them."""

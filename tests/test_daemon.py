@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Iterable
 from random import Random
 
 import pytest
+from hypothesis import given, strategies as st
 
 from agents.core.intents import Intent, Outcome, Refund
 from agents.core.state import Me, Memory, Now, Outlook, World
-from agents.daemon import Daemon
+from agents.daemon import CLOCKS_AGREE_S, Daemon, _Heads
 from agents.effects.runner import Runner
 from bfl_events.schema import Record
 from bfl_events.source import Advance, Head
@@ -206,3 +207,56 @@ async def test_draining_does_not_wait_for_a_transaction_that_is_on_its_way() -> 
     bench = busy_bench()
     running = await draining(bench, 60, afloat=(Refund("0x" + "11" * 20, 1).key,))
     await asyncio.wait_for(running, 5)
+
+
+# ------------------------------------------------------------------------------------------------ the chain's clock
+
+
+WALL = RealClock.now
+
+
+def heads(*seen: tuple[int, int, int | None]) -> _Heads:
+    """Heads heard of at WALL, one after the other: number, time, and what time it was on the chain then."""
+    known = _Heads(None)
+    for number, time, clock in seen:
+        known.see(Advance(Head(number, bytes(32), time), clock=clock), WALL)
+    return known
+
+
+@given(st.floats(-10**6, 10**6), st.lists(st.floats(0, 100), min_size=1))
+def test_the_chains_clock_is_followed_from_block_to_block_and_between_them(offset: float, pauses: list[float]) -> None:
+    known, wall = _Heads(None), WALL
+    for number, pause in enumerate(pauses):
+        shown = int(wall + offset)
+        known.see(Advance(Head(number, bytes(32), shown), clock=shown), wall)
+        wall += pause
+        early = known.now(wall).time - (wall + offset)
+        assert -1 <= early <= (CLOCKS_AGREE_S if abs(offset) < CLOCKS_AGREE_S else 0.001)
+
+
+async def test_decisions_are_made_by_the_chains_clock() -> None:
+    bench = Bench([Advance(head(1), clock=int(WALL) - 3600)])
+    await bench.daemon.run()
+    assert bench.daemon.outlook is not None
+    assert bench.daemon.outlook.now.time == WALL - 3600
+
+
+def test_a_head_that_may_be_old_says_only_that_its_time_has_come() -> None:
+    assert heads((1, int(WALL) - 3600, None)).now(WALL).time == WALL
+    assert heads((1, int(WALL) + 3600, None)).now(WALL).time == WALL + 3600
+    assert heads((1, int(WALL) + 5, None), (2, int(WALL) - 9, None)).now(WALL).time == WALL, "as it was heard of later"
+
+
+def test_a_chain_that_was_behind_is_so_until_the_contrary_is_known() -> None:
+    behind = int(WALL) - 3600
+    known = heads((5, behind, behind), (3, behind - 100, None))
+    assert known.now(WALL).time == WALL - 3600
+    known.see(Advance(Head(4, bytes(32), behind), clock=int(WALL)), WALL)
+    assert known.now(WALL).time == WALL
+
+
+def test_a_clock_that_was_set_does_not_stretch_the_blocks() -> None:
+    began = int(WALL) - 10_000
+    assert heads((1, began, None), (2, began + 2, None), (4, began + 6, None), (5, began + 9_000, None),
+                 (6, began + 9_002, None), (3, began + 4, None)).now(WALL).block_s == 2
+    assert heads((7, began, None)).now(WALL).block_s == 0

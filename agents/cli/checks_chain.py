@@ -52,11 +52,20 @@ def _endpoint(settings: Settings, place: int, report: ClientReport) -> Check:
 
 
 def _clock(reports: Sequence[ClientReport]) -> Check:
-    ahead = max((report.head_time or 0) - time.time() for report in reports if report.trouble is None)
-    if ahead > _SKEW_S:
-        result = f"the newest block is {ahead:.0f} s in this machine's future"
-        return warn("clock", "", result, "synchronise the clock (timedatectl set-ntp true)")
-    return ok("clock", "", "not behind the chain's")
+    """Deadlines pass by the chain's: what a node would write into a block now, else the newest block's time."""
+    now, well = time.time(), [report for report in reports if report.trouble is None]
+    told = [(report.clock, report.head_time or 0) for report in well if report.clock is not None]
+    lost = max((head_time - clock for clock, head_time in told), default=0)
+    ahead = max([clock for clock, _ in told] or [report.head_time or 0 for report in well]) - now
+    behind = now - min((clock for clock, _ in told), default=now)
+    if lost > 0:
+        return warn("clock", "", f"the node would make blocks {lost} s older than its newest one: it lost its clock",
+                    "set it before the next block (anvil: evm_setNextBlockTimestamp, or --timestamp at the start)")
+    if max(ahead, behind) > _SKEW_S:
+        result = f"the chain's is {ahead:.0f} s ahead of" if ahead > behind else f"the chain's is {behind:.0f} s behind"
+        return warn("clock", "", f"{result} this machine's, and deadlines pass by the chain's",
+                    "synchronise the clocks of this machine and of the node (timedatectl set-ntp true)")
+    return ok("clock", "", "agrees with the chain's" if told else "not behind the chain's")
 
 
 async def _deeper(settings: Settings, rpc: Rpc) -> list[Check]:

@@ -32,7 +32,8 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """`time`: seconds, not behind the chain's own clock. `head`: its newest block. `block_s`: usual seconds a block."""
+    """`time`: seconds by the chain's own clock, by which deadlines pass. `head`: its newest block. `block_s`: usual
+    seconds a block."""
 
     time: float
     head: int

@@ -46,11 +46,13 @@ class FakeBlock:
 
 
 class FakeChain:
-    """Blocks from genesis on. `salt` makes forks differ where their content does not; `receipts`: it serves them."""
+    """Blocks from genesis on. `salt` makes forks differ where their content does not; `receipts`: it serves them.
+    `clock`: the time of the block that would come next, None if it has no such block to show."""
 
     def __init__(self, length: int = 1) -> None:
         self.blocks: list[FakeBlock] = []
         self.salt, self.receipts = 0, False
+        self.clock: int | None = None
         for _ in range(length):
             self.mine()
 
@@ -97,6 +99,8 @@ class FakeChain:
                 return "FakeChain/1"
             case "eth_getCode", _, _:
                 return "0x60"
+            case "eth_getBlockByNumber", "pending", _:
+                return self._pending()
             case "eth_getBlockByNumber", at, _:
                 number = self.tip.number if at == "latest" else int(at, 16)
                 return self.blocks[number].header() if number < len(self.blocks) else None
@@ -107,6 +111,12 @@ class FakeChain:
                 return [{"blockHash": "0x" + block.hash.hex(), "logs": list(block.raws)}]
             case _:
                 raise RpcRefused(-32601, f"the method {method} does not exist")
+
+    def _pending(self) -> dict[str, Any] | None:
+        if self.clock is None:
+            return None
+        return {"number": hex(self.tip.number + 1), "hash": None, "parentHash": "0x" + self.tip.hash.hex(),
+                "timestamp": hex(self.clock), "logsBloom": None}
 
     def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         addresses = {address.lower() for address in query["address"]}

@@ -103,6 +103,36 @@ async def test_new_blocks_come_by_polling_alone() -> None:
         assert [type(record.event).__name__ for record in advance.records] == ["TaskCreated", "Burned"]
 
 
+async def test_a_new_block_tells_the_chains_time_and_an_old_one_leaves_it_to_the_node() -> None:
+    chain = FakeChain(3)
+    chain.clock = chain.tip.time + 500
+    node = InProcess([chain])
+    async with listening(node) as listener:
+        assert (await listener.until(reaches(2))).clock == chain.clock, "nobody saw it come"
+        chain.mine()
+        chain.clock += 100
+        assert (await listener.until(reaches(3))).clock == chain.tip.time
+        node.down.add(0)
+        await listener.hears("is down")
+        chain.mine()
+        chain.clock += 100
+        node.down.clear()
+        assert (await listener.until(reaches(4))).clock == chain.clock, "it may have been made long ago"
+        chain.cut(2)
+        for _ in range(3):
+            chain.mine()
+        assert (await listener.until(reaches(5))).clock == chain.clock, "another chain may be there for long"
+
+
+@pytest.mark.parametrize("shown", [None, "none", {}, {"number": "0x3", "timestamp": "0x5"},
+                                   {"number": "0x3", "parentHash": "0x" + "ab" * 32, "timestamp": "0x5"}])
+async def test_what_does_not_follow_on_the_head_tells_no_time(shown: object) -> None:
+    node = InProcess([FakeChain(3)])
+    node.meddle = lambda _endpoint, _method, params, answer: shown if params[:1] == ("pending",) else answer
+    async with listening(node) as listener:
+        assert (await listener.until(reaches(2))).clock is None
+
+
 async def test_the_bell_wakes_a_source_that_would_sleep_for_long() -> None:
     async with (
         RpcDouble(FakeChain(2)) as node, Rpc([node.url], chain_id=CHAIN_ID) as rpc,

@@ -79,6 +79,13 @@ class Endpoint:
             return None
         return self._chain[number]
 
+    @property
+    def _next(self) -> dict[str, Any]:
+        """The header of a block that nobody has made yet, on top of the newest."""
+        newest = self._chain[self._top]
+        return {"number": hex(newest.number + 1), "hash": None, "parentHash": hexed(newest.hash),
+                "timestamp": hex(max(self._network.now(), newest.time + 1))}
+
     def _state_at(self, which: str) -> Block:
         block = self._at(which)
         if block is None:
@@ -94,6 +101,8 @@ class Endpoint:
         return hex(self._chain_id)
 
     def eth_getBlockByNumber(self, which: str, full: bool) -> dict[str, Any] | None:
+        if which == "pending":
+            return self._next
         block = self._at(which)
         if block is None:
             return None

@@ -177,6 +177,13 @@ class Consortium:
         lines = self.home(name).log.read_text().splitlines() if self.home(name).log.exists() else []
         return [line for line in map(json.loads, lines) if line["event"] == event]
 
+    async def all_are_told(self, words: str, within_s: float = 90) -> None:
+        """Every worker says what is wrong with its endpoints, in these words."""
+        async with asyncio.timeout(within_s):
+            while not all(any(words in one["reason"] for one in self.told(name, "chain.unreachable"))
+                          for name in WORKERS):
+                await asyncio.sleep(0.05)
+
     def story(self) -> str:
         """What a failure needs: the chain's phase and everybody's last words."""
         with suppress(OSError):

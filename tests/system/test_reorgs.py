@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.anvil import start_anvil
+import pytest
+
+from bfl_events.schema import DeadlineMissed
+from tests.anvil import Anvil, start_anvil
 from tests.system.chronicle import function_of
 from tests.system.consortium import FUNDS, Consortium
 from tests.system.proxy import Gate, Proxy
@@ -67,21 +70,27 @@ class Snapshot:
 @dataclass
 class Dump:
     """The node's state on disk at one moment, and a node that starts from it at another. A restarted anvil forgets by
-    how much its clock was ahead; whoever restarts it has to say so again."""
+    how much its clock was ahead or behind; whoever restarts it has to say so again."""
 
     file: Path
+    latest: int = 0
 
     def write(self, consortium: Consortium) -> None:
         state = bytes.fromhex(consortium.anvil.rpc("anvil_dumpState")[2:])
         self.file.write_bytes(gzip.decompress(state))
+        self.latest = int(consortium.anvil.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
     def restart(self, consortium: Consortium) -> None:
-        anvil = consortium.anvil
+        self._restart(consortium.anvil, timestamp=self.latest + 1)
+
+    def restart_without_its_clock(self, consortium: Consortium) -> None:
+        self._restart(consortium.anvil)
+
+    def _restart(self, anvil: Anvil, **clock: int) -> None:
         anvil.kill()
-        anvil.flags = {**anvil.flags, "load_state": self.file}
+        others = {name: value for name, value in anvil.flags.items() if name != "timestamp"}
+        anvil.flags = {**others, **clock, "load_state": self.file}
         anvil.start()
-        latest = int(anvil.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
-        anvil.rpc("evm_setNextBlockTimestamp", hex(latest + 1))
 
 
 def reset(consortium: Consortium) -> None:
@@ -98,15 +107,14 @@ def reset(consortium: Consortium) -> None:
 
 @asynccontextmanager
 async def consortium(
-    directory: Path, endpoints: int = 1, ahead_s: int = 0, **flags: object
+    directory: Path, endpoints: int = 1, rounds: int = 2, **flags: object
 ) -> AsyncIterator[Consortium]:
     with start_anvil(directory, **flags) as anvil:
-        anvil.rpc("evm_increaseTime", ahead_s)
         async with Gate(anvil) as gate:
             proxies = [Proxy(gate) for _ in range(endpoints)]
             for one in proxies:
                 await one.start()
-            made = Consortium(directory, gate, proxies)
+            made = Consortium(directory, gate, proxies, rounds)
             await made.prepare()
             try:
                 yield made
@@ -159,10 +167,13 @@ async def test_a_chain_that_returns_to_a_snapshot_in_every_phase_changes_nothing
         judge(made)
 
 
-async def test_a_node_that_comes_back_with_older_state_changes_nothing_that_matters(tmp_path: Path) -> None:
-    """Its clock was an hour ahead, and is again."""
+@pytest.mark.parametrize("ahead_s", [3600, -3600], ids=["ahead", "behind"])
+async def test_a_node_that_comes_back_with_older_state_changes_nothing_that_matters(
+    tmp_path: Path, ahead_s: int
+) -> None:
+    """Its clock was an hour ahead of ours or behind it, and is again; deadlines pass by the chain's."""
     joined, opened, settled = (Dump(tmp_path / f"state-{n}.json") for n in range(3))
-    async with consortium(tmp_path, ahead_s=3600) as made:
+    async with consortium(tmp_path, timestamp=int(time.time()) + ahead_s) as made:
         script = Script(made, [
             ("joinTask", joined.write), ("commitModel", joined.restart), ("openModel", opened.write),
             ("submitScore", opened.restart), ("nextRound", settled.write), ("attestFinal", settled.restart),
@@ -172,6 +183,30 @@ async def test_a_node_that_comes_back_with_older_state_changes_nothing_that_matt
         await made.ends(150)
         assert script.steps == []
         judge(made)
+        no_deadline_was_missed_or_called_early(made)
+
+
+def no_deadline_was_missed_or_called_early(made: Consortium) -> None:
+    assert made.chronicle is not None
+    records = [record for fork in made.chronicle.forks for record in fork.records]
+    assert not [record for record in records if isinstance(record.event, DeadlineMissed)]
+    early = [why for why in made.chronicle.reasons.values() if why == "nextRound NothingDue"]
+    assert len(early) <= len(made.addresses), "each of them once, when somebody else's settled what its own was to"
+
+
+async def test_a_node_that_lost_its_clock_is_believed_again_once_it_has_it_back(tmp_path: Path) -> None:
+    """Its blocks are then older than those before them, as on no chain: all say so and wait, and nothing is lost."""
+    opened = Dump(tmp_path / "state.json")
+    async with consortium(tmp_path, rounds=1, timestamp=int(time.time()) + 3600) as made:
+        script = Script(made, [("openModel", opened.write), ("commitScores", opened.restart_without_its_clock)])
+        made.gate.before, made.gate.after = script.before, script.after
+        made.start()
+        await made.all_are_told("time runs back from")
+        await made.gate.closed(lambda: opened.restart(made))
+        await made.ends(90)
+        assert script.steps == []
+        judge(made)
+        no_deadline_was_missed_or_called_early(made)
 
 
 async def test_a_chain_that_was_reset_runs_the_same_task_again_from_its_beginning(tmp_path: Path) -> None:
