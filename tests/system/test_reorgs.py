@@ -107,14 +107,14 @@ def reset(consortium: Consortium) -> None:
 
 @asynccontextmanager
 async def consortium(
-    directory: Path, endpoints: int = 1, rounds: int = 2, **flags: object
+    directory: Path, endpoints: int = 1, rounds: int = 2, window_s: int = 40, **flags: object
 ) -> AsyncIterator[Consortium]:
     with start_anvil(directory, **flags) as anvil:
         async with Gate(anvil) as gate:
             proxies = [Proxy(gate) for _ in range(endpoints)]
             for one in proxies:
                 await one.start()
-            made = Consortium(directory, gate, proxies, rounds)
+            made = Consortium(directory, gate, proxies, rounds, window_s)
             await made.prepare()
             try:
                 yield made

@@ -1,4 +1,7 @@
-"""A home that an older version wrote is opened, and one that a newer version wrote is refused and left as it is."""
+"""A home that an older version wrote is opened, and one that a newer version wrote is refused and left as it is.
+
+A new format adds a home (`make_home`) and keeps those that are here.
+"""
 
 from __future__ import annotations
 
