@@ -28,6 +28,7 @@ from agents.core.specification import Specification
 from agents.home import Home
 from agents.identity import choose, password
 from agents.keyring import Keyring
+from agents.settings import load
 from bfl_events.commitment import Creation
 from bfl_events.decode import decode_log
 from bfl_events.schema import Address, Event, Params, Wei
@@ -149,6 +150,20 @@ class Consortium:
         shutil.rmtree(one.home.root)
         shutil.copytree(backup, one.home.root)
         one.home.log.write_bytes(log)
+
+    def make_again(self, one: Participant) -> None:
+        """Everything but the keys is lost, and an operator does what runbooks/lost-worker.md says. The log goes on, so
+        that a test can read it."""
+        self.copies += 1
+        lost = one.home.root.rename(self.directory / f"lost-{self.copies}")
+        operator, old = Operator(one.home.root), load(Home(lost))
+        operator.ok("init", "--profile", old.profile, "--role", str(old.role), "--factory", str(old.chain.factory),
+                    "--rpc", old.chain.rpc[0], "--store", old.store.address)
+        for kept in ("keystore", "secrets", "hold"):
+            shutil.copytree(lost / kept, one.home.root / kept, dirs_exist_ok=True)
+        shutil.copytree(lost / "logs", one.home.root / "logs", dirs_exist_ok=True)
+        doctor = operator("doctor")
+        assert doctor.code == 0, doctor.out
 
     def events(self) -> list[Event]:
         logs = rpc(self.anvil.url, "eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest",

@@ -11,11 +11,14 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agents.cli.configfile import set_values
 from agents.control import Refused, ask
 from agents.effects.hands import training_seed
 from agents.shutdown import SECOND_SIGNAL_EXIT
@@ -63,11 +66,13 @@ def test_a_home_robbed_in_every_round_ends_with_the_same_model_and_all_its_money
         backup = _round_1_drained_twice(company, victim)
         _round_1_without_its_journal(company, victim, other)
         _round_2_restored_to_a_backup_of_round_1(company, victim, other, backup)
+        _round_3_drained_to_its_limit(company, victim)
         _round_3_with_its_keys_alone(company, victim, other)
         _round_4_with_damaged_files(company, victim, other)
         for one in company.everybody:
             assert one.wait() == 0, company.told()
         _check_the_end(company)
+        _the_requester_with_its_keys_alone(company)
 
 
 def _round_1_drained_in_the_middle_of_its_training(company: Consortium, victim: Participant) -> None:
@@ -128,6 +133,8 @@ def _round_2_restored_to_a_backup_of_round_1(
     company.until_acted("scored", 1, 2)
     victim.kill()
     company.restore(victim, backup)
+    set_values(victim.home.config, "run", {"drain_s": 2})
+    victim.hold("train")
     victim.start()
     forgotten = "its own models of round 2, its own scores of rounds 1, 2"
     company.until(lambda: _told_lost(victim, forgotten), "the old backup was noticed")
@@ -135,11 +142,22 @@ def _round_2_restored_to_a_backup_of_round_1(
     other.hold("train")
 
 
+def _round_3_drained_to_its_limit(company: Consortium, victim: Participant) -> None:
+    company.until(lambda: victim.said("train.started", round=3), "the training of round 3 began")
+    victim.signal(signal.SIGTERM)
+    assert victim.wait() == 0
+    told, ended = (_moment(victim.said(event)[-1]) for event in ("agent.draining", "agent.stopped"))
+    assert 2 <= ended - told < 20, "its limit, and no more than a busy machine adds"
+    assert not victim.said("train.completed", round=3)
+    victim.release("train")
+    victim.start()
+
+
 def _round_3_with_its_keys_alone(company: Consortium, victim: Participant, other: Participant) -> None:
     company.until_acted("committed", 1, 3)
     assert victim.said("home.lost", what="transactions")   # those between the backup and its return
     victim.kill()
-    shutil.rmtree(victim.home.root / "networks")
+    company.make_again(victim)
     victim.start()
     company.until(lambda: _told_lost(victim, "that it has a seat at all, its own models of rounds 1, 2, 3"),
                   "the empty home was noticed")
@@ -173,6 +191,20 @@ def _round_4_with_damaged_files(company: Consortium, victim: Participant, other:
     company.until(lambda: company.task.call("core")[1] == 5, "round 5 began")
     assert {path.name.partition(".damaged-")[0] for path in victim.home.root.rglob("*.damaged-*")} >= {
         "outbox.sqlite", models[0].name}
+
+
+def _the_requester_with_its_keys_alone(company: Consortium) -> None:
+    requester, task = company.requester, company.task.address
+    model = requester.home.result(task).read_bytes()
+    company.make_again(requester)
+    assert not requester.home.result(task).exists()
+    requester.start()
+    assert requester.wait() == 0, company.told()
+    assert requester.home.result(task).read_bytes() == model
+
+
+def _moment(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["ts"]).timestamp()
 
 
 def _told_lost(victim: Participant, words: str) -> bool:
