@@ -5,7 +5,7 @@ Owns the looking back. Takes the chain's own word: blocks, receipts and logs by 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +20,14 @@ from bfl_events.schema import (
     Address,
     Burned,
     FinalModelAccepted,
+    ModelCommitted,
     ModelSubmitted,
     Phase,
+    PhaseChanged,
     Record,
     Refunded,
     RewardsDistributed,
+    ScoresCommitted,
     ScoresSubmitted,
     TaskEnded,
     TaskInitialized,
@@ -96,7 +99,8 @@ class Chronicle:
         assert sum(isinstance(event, RewardsDistributed) for event in events) == rounds
 
     def nobody_contradicted_itself(self) -> None:
-        """On no fork was anything opened or revealed but the logged commitment, nor twice."""
+        """On no fork was anything opened or revealed but the logged commitment, nor twice; and nothing else committed
+        to."""
         for fork in self.forks:
             findings = [str(one) for one in verify(fork.records, chain_id=CHAIN_ID)]
             assert not findings, findings
@@ -104,8 +108,36 @@ class Chronicle:
                 shown = Counter((record.event.worker, record.event.round, record.event.attempt)  # type: ignore[union-attr]
                                 for record in fork.records if isinstance(record.event, kind))
                 assert all(count == 1 for count in shown.values())
+            self._nobody_committed_to_something_else(fork)
         unfit = [why for why in self.reasons.values() if why != EARLY and why.rpartition(" ")[2] not in LATE]
         assert not unfit, unfit
+
+    def _nobody_committed_to_something_else(self, fork: Fork) -> None:
+        """One commitment a worker in each attempt and phase; a second only where another fork took what the first was
+        made from: the base of a model, the seed of scores (PROTOCOL 2.2)."""
+        said = defaultdict[tuple[type, Address, int], list[ModelCommitted | ScoresCommitted]](list)
+        for record in fork.records:
+            match record.event:
+                case ModelCommitted() | ScoresCommitted() as event:
+                    said[type(event), event.worker, event.attempt].append(event)
+        for (_, _, attempt), events in said.items():
+            match events:
+                case [_]:
+                    pass
+                case [ModelCommitted(base_hash=before), ModelCommitted(base_hash=after)]:
+                    assert before != after, events
+                    assert len(self.forks) > 1, events
+                case [ScoresCommitted(commitment=before), ScoresCommitted(commitment=after)]:
+                    assert before != after, events
+                    assert len(self._seeds(attempt)) > 1, events
+                case _:
+                    raise AssertionError(events)
+
+    def _seeds(self, attempt: int) -> set[bytes]:
+        """Of an attempt's audit model, on all forks."""
+        changes = (record.event for fork in self.forks for record in fork.records)
+        return {event.seed for event in changes
+                if isinstance(event, PhaseChanged) and (event.attempt, event.phase) == (attempt, Phase.SCORE)}
 
     def no_nonce_was_skipped(self, sent: list[bytes]) -> None:
         """What every account has mined at the end is a run from 0 without a gap, and nothing waits for one."""
