@@ -59,11 +59,11 @@ class Apprentice:
         target = self._work / f"common-{scoring.common_sha256}"
         if target.exists():
             return target
-        found = await self._exchange.read_public(
-            from_text(scoring.common_cid), bytes.fromhex(scoring.common_sha256), MAX_COMMON_BYTES
-        )
+        cid = from_text(scoring.common_cid)
+        found = await self._exchange.read_public(cid, bytes.fromhex(scoring.common_sha256), MAX_COMMON_BYTES)
         if isinstance(found, Refused):
             raise LearnerFailed("data", f"the common validation set of {task}: {found.reason}", "ask its requester")
+        await self._exchange.keep(cid)
         with passing(Boundary.COMMON_ADOPT):
             return found.replace(target)
 

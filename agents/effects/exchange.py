@@ -124,10 +124,7 @@ class Exchange:
         return "It was provided again"
 
     async def read_public(self, cid: bytes, sha256: bytes, max_bytes: int) -> Path | Refused:
-        """Public bytes (specification, initial model, validation set) to a scratch file that the caller removes.
-
-        What has the right hash is pinned here too: every member keeps it available for the others (PROTOCOL 8).
-        """
+        """Public bytes (specification, initial model, validation set) to a scratch file that the caller removes."""
         with self._scratch.folder() as folder:
             out = folder / "blob"
             try:
@@ -135,9 +132,16 @@ class Exchange:
             except (BlobTooLarge, InvalidCid) as error:
                 return Refused(str(error))
             if await asyncio.to_thread(digest_of, out) == sha256:
-                await self._pin(cid)
                 return out.replace(self._scratch.file())
         return Refused(f"the {size} bytes at its CID do not have the hash on chain, {sha256.hex()}")
+
+    async def keep(self, *cids: bytes) -> None:
+        """Pin what was read here too: every member keeps it available for the others (PROTOCOL 8)."""
+        try:
+            for cid in cids:
+                await self._blobs.pin(cid)
+        except StorageError as error:
+            raise _trouble(error) from error
 
     async def forget(self, cids: tuple[bytes, ...], models: tuple[bytes, ...]) -> None:
         """Unpin blobs and delete model files."""
@@ -163,12 +167,6 @@ class Exchange:
     async def _put(self, path: Path) -> bytes:
         try:
             return await self._blobs.put(path)
-        except StorageError as error:
-            raise _trouble(error) from error
-
-    async def _pin(self, cid: bytes) -> None:
-        try:
-            await self._blobs.pin(cid)
         except StorageError as error:
             raise _trouble(error) from error
 

@@ -139,6 +139,7 @@ class Hands:
         model = await self.exchange.read_public(intent.model_cid, intent.model_hash, self.workshop.max_model_bytes)
         if isinstance(model, i.Refused):
             return i.Refused(f"its initial model: {model.reason}")
+        await self.exchange.keep(intent.spec_cid, intent.model_cid)      # only now: strangers' bytes are not hoarded
         self.files.adopt(model, intent.model_hash)
         return i.TermsReady(text.decode())
 

@@ -192,7 +192,7 @@ async def test_a_dead_store_is_named(sites: list[Site], monkeypatch: pytest.Monk
     assert trouble.value.part == "store"
 
 
-async def test_public_bytes_are_pinned_once_their_hash_is_right(sites: list[Site], tmp_path: Path) -> None:
+async def test_public_bytes_with_the_right_hash_are_pinned_to_be_kept(sites: list[Site], tmp_path: Path) -> None:
     document = tmp_path / "document"
     document.write_bytes(b"{}")
     cid = await sites[0].store.put(document)
@@ -201,6 +201,8 @@ async def test_public_bytes_are_pinned_once_their_hash_is_right(sites: list[Site
     assert list(sites[1].work.iterdir()) == []
     found = await sites[1].exchange.read_public(cid, hashlib.sha256(b"{}").digest(), 100)
     assert isinstance(found, Path)
+    assert list((tmp_path / "blobs" / "pins" / sites[1].owner).iterdir()) == []
+    await sites[1].exchange.keep(cid)
     await sites[0].store.unpin(cid)
     assert await sites[2].store.has(cid)             # the reader keeps it available
 
