@@ -214,6 +214,7 @@ def _no_collections() -> Iterator[None]:
 
 class _Heads:
     """The chain's clock, which is the contract's: how far it is ahead of ours, or behind it, and how long blocks take.
+    And its base fee.
 
     Between blocks it goes on as ours does. What is known of it is never more than its time: calls that a deadline makes
     possible would come too early.
@@ -223,12 +224,12 @@ class _Heads:
         self._fixed = block_s
         self._seen: list[tuple[int, int]] = []
         self._ahead = 0.0
-        self._number = 0
+        self._number = self._base_fee = 0
         self.present = False
 
     def see(self, advance: Advance, wall: float) -> None:
         self.present = advance.behind == 0
-        self._number = advance.head.number
+        self._number, self._base_fee = advance.head.number, advance.head.base_fee
         if advance.clock is None:       # the head's time has come; whether it is long ago is not known
             self._ahead = max(min(self._ahead, 0.0), advance.head.time - wall)
         else:
@@ -238,7 +239,7 @@ class _Heads:
             self._seen = [*self._seen[-31:], (advance.head.number, advance.head.time)]
 
     def now(self, wall: float) -> Now:
-        return Now(wall + self._ahead, self._number, self._block_s())
+        return Now(wall + self._ahead, self._number, self._block_s(), self._base_fee)
 
     def _block_s(self) -> float:
         """The middle one of the last intervals: a clock that was set makes one of them senseless."""

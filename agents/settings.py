@@ -170,7 +170,8 @@ class Policy(_Section):
 
     `requesters`: only theirs (empty: anybody's); `own_accounts`: no second seat beside these. `max_collateral_factor`
     is a multiple of the reward per seat, `min_window_to_step` of the time that the work takes here, `dev_tol_to_noise`
-    of the noise of the operator's own validation set.
+    of the noise of the operator's own validation set, `min_reward_to_gas` of what a worker's gas of a round costs at
+    the base fee of the moment (0: whatever it costs).
     """
 
     requesters: Many[Account0x] = ()
@@ -186,6 +187,7 @@ class Policy(_Section):
     min_window_blocks: Annotated[int, Field(ge=0)] = 10
     min_window_to_step: Annotated[float, Field(ge=0)] = 3.0
     min_reward_per_round_wei: Wei = 0
+    min_reward_to_gas: Annotated[float, Field(ge=0)] = 1.0
     min_validation: Annotated[int, Field(ge=1)] = 50
     dev_tol_to_noise: Annotated[float, Field(ge=0)] = 1.0
     max_model_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3

@@ -27,11 +27,13 @@ FEW_BLOCKS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The block up to which the records handed out are complete; `time` is its timestamp in seconds."""
+    """The block up to which the records handed out are complete; `time` is its timestamp in seconds, `base_fee` in wei
+    per gas."""
 
     number: int
     hash: bytes
     time: int
+    base_fee: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ class Follower:
 
     def _hand_out(self, end: Header, records: tuple[Record, ...], behind: int) -> Advance:
         rewound_to, self._rewound_to, self.announced = self._rewound_to, None, True
-        return Advance(Head(end.number, end.hash, end.time), records, rewound_to, behind)
+        return Advance(Head(end.number, end.hash, end.time, end.base_fee), records, rewound_to, behind)
 
 
 async def _between(view: View, cursor: Ref, tip: Header) -> tuple[Header, ...] | None:

@@ -41,13 +41,15 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block's header; `time` in seconds, `bloom` the 256 bytes that say which addresses may have logged."""
+    """A block's header; `time` in seconds, `bloom` the 256 bytes that say which addresses may have logged, `base_fee`
+    in wei per gas, 0 where the chain has none."""
 
     number: int
     hash: bytes
     parent: bytes
     time: int
     bloom: bytes
+    base_fee: int = 0
 
     def may_hold_logs_of(self, addresses: Sequence[Address]) -> bool:
         """False only if none of the addresses logged anything in this block (yellow paper, 4.3.1)."""
@@ -210,6 +212,7 @@ def _header(raw: object) -> Header | None:
             parent=fixed_bytes(raw["parentHash"], 32),
             time=quantity(raw["timestamp"]),
             bloom=any_bytes(raw.get("logsBloom") or "0x" + "ff" * 256),
+            base_fee=quantity(raw.get("baseFeePerGas") or "0x0"),
         )
     except (KeyError, ValueError) as error:
         raise Contradiction(f"its block has no usable {error}") from None

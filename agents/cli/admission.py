@@ -14,6 +14,6 @@ def reasons_against(policy: Policy, view: View, task: TaskState) -> list[str]:
     """Every reason that the terms on chain give; empty if there is none."""
     if view.me in task.seats:
         return ["this account has a seat in it already"]
-    now = Now(view.now, view.head)
+    now = Now(view.now, view.head, base_fee=view.base_fee)
     closed = [] if joinable(task, now) else [f"it takes no workers now ({task.phase.name.lower()}, full, or too late)"]
     return closed + refusals(task, limits_of(policy), now)

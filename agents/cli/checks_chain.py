@@ -11,6 +11,7 @@ from agents.cli.checks import Check, State, fail, ok, warn
 from agents.cli.failures import translate
 from agents.cli.reach import CodeReader
 from agents.cli.session import short
+from agents.core.admission import ROUND_GAS
 from agents.effects.deployment import check_factory
 from agents.effects.ports import Fatal
 from agents.identity import choose
@@ -22,7 +23,6 @@ from bfl_events.rpc import ClientReport, Rpc
 
 _STALE_S: Final = 120.0
 _SKEW_S: Final = 30.0
-_ROUND_GAS: Final = 300_000  # one worker's calls in a round, PROTOCOL 3.5
 _FEW_ROUNDS: Final = 20
 _DEADLINE_S: Final = 2.0
 
@@ -103,7 +103,7 @@ async def _balance(settings: Settings, rpc: Rpc) -> Check | None:
     price = int(await rpc.call("eth_gasPrice"), 16)
     if balance == 0:
         return fail("balance", short(address), "0 ether", f"send ether to {address}")
-    rounds = balance // (price * _ROUND_GAS) if price else _FEW_ROUNDS
+    rounds = balance // (price * ROUND_GAS) if price else _FEW_ROUNDS
     result = f"{ether(balance)} ether, about {rounds} rounds of gas"
     if rounds < _FEW_ROUNDS:
         return warn("balance", short(address), result, f"send more ether to {address}")

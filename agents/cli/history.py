@@ -25,29 +25,30 @@ from bfl_events.log import EventLog, Identity
 from bfl_events.log_file import OtherLog
 from bfl_events.rpc import Unavailable
 from bfl_events.schema import Address, Record
-from bfl_events.source import Advance, EventSource
+from bfl_events.source import Advance, EventSource, Head
 
 _LOCK_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Records complete up to block `head`. `newest`: the latest block time known, in seconds; 0 for none."""
+    """Records complete up to block `head`. `newest`: the latest block time known, in seconds; 0 for none. `base_fee`:
+    wei per gas now; 0 if the chain was not asked."""
 
     records: Sequence[Record]
     head: int
     newest: int
+    base_fee: int
 
 
 async def recall(session: Session, factory: Address, network: NetworkHome) -> History:
     """As up to date as can be had. Raises RpcError, TimeoutError and LogError if nothing can be had at all."""
     if is_live(session.home.control_socket) and _head(network.events) >= max(1, _head(network.view)):
-        return _read(network.events, 0)          # unless it has just begun to read what was seen here before
+        return _read(network.events)          # unless it has just begun to read what was seen here before
     network.create()
-    newest = 0
     try:
         with FileLock(network.view.with_suffix(".lock"), timeout=_LOCK_S):
-            newest = await _advance(session, factory, network.view)
+            tip = await _advance(session, factory, network.view)
     except (Unavailable, TimeoutError, Timeout) as error:
         logs = [path for path in (network.view, network.events) if _head(path)]
         if not logs and isinstance(error, Unavailable):
@@ -60,15 +61,16 @@ async def recall(session: Session, factory: Address, network: NetworkHome) -> Hi
                 "The chain could not be read.", why, "Check chain.rpc and chain.start_block.", Exit.NO_RPC
             ) from None
         session.note(f"The chain cannot be read ({error}); showing what was logged before.")
-        return _read(max(logs, key=_head), 0)
-    return _read(network.view, newest)
+        return _read(max(logs, key=_head))
+    return _read(network.view, tip)
 
 
-def _read(path: Path, newest: int) -> History:
+def _read(path: Path, tip: Head | None = None) -> History:
     with EventLog(path) as log, log.snapshot():
         cursor, records = log.cursor(), list(log.records())
-    times = [newest, *(record.time for record in records[-1:])]
-    return History(records, 0 if cursor is None else cursor.number, max(times))
+    times = [0 if tip is None else tip.time, *(record.time for record in records[-1:])]
+    base_fee = 0 if tip is None else tip.base_fee
+    return History(records, 0 if cursor is None else cursor.number, max(times), base_fee)
 
 
 def _head(path: Path) -> int:
@@ -80,8 +82,8 @@ def _head(path: Path) -> int:
     return 0 if cursor is None else cursor.number
 
 
-async def _advance(session: Session, factory: Address, path: Path) -> int:
-    """Bring the CLI's log to the chain's present; the newest block's time. Raises RpcError, TimeoutError, LogError."""
+async def _advance(session: Session, factory: Address, path: Path) -> Head:
+    """Bring the CLI's log to the chain's present; the newest block. Raises RpcError, TimeoutError, LogError."""
     chain = session.settings.chain
     async with open_rpc(session.settings) as rpc:
         identity = Identity(int(await rpc.call("eth_chainId"), 16), factory, chain.start_block)
@@ -98,12 +100,12 @@ async def _advance(session: Session, factory: Address, path: Path) -> int:
                 return await _to_the_present(session, advances, chain.deadline_s)
 
 
-async def _to_the_present(session: Session, advances: AsyncGenerator[Advance, None], patience_s: float) -> int:
+async def _to_the_present(session: Session, advances: AsyncGenerator[Advance, None], patience_s: float) -> Head:
     """Give up only when nothing comes for `patience_s`. Raises TimeoutError."""
     async with asyncio.timeout(patience_s) as deadline:
         async for advance in advances:
             if not advance.behind:
-                return advance.head.time
+                return advance.head
             deadline.reschedule(asyncio.get_running_loop().time() + patience_s)
             session.note(
                 f"Reading the chain: block {advance.head.number}, {advance.behind} to go (chain.start_block helps)"

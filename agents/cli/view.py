@@ -24,13 +24,15 @@ from bfl_events.state import TaskState
 class View:
     """The world as of block `head`, and the records it was folded from.
 
-    `now`: seconds, not behind the chain's own clock. `me`: this home's account, if there is one.
+    `now`: seconds, not behind the chain's own clock. `base_fee`: wei per gas, 0 if the chain was not asked. `me`: this
+    home's account, if there is one.
     """
 
     world: World
     records: Sequence[Record]
     head: int
     now: float
+    base_fee: int
     me: Address | None
     network: NetworkHome
 
@@ -95,7 +97,7 @@ async def look(session: Session) -> View:
     network = await network_home(settings, factory)
     history = await recall(session, factory, network)
     world, now = fold(World(), history.records), max(time.time(), history.newest)
-    return View(world, history.records, history.head, now, account_of(settings), network)
+    return View(world, history.records, history.head, now, history.base_fee, account_of(settings), network)
 
 
 def account_of(settings: Settings) -> Address | None:

@@ -11,6 +11,9 @@ from bfl_events.rules import members_of
 from bfl_events.schema import Phase
 from bfl_events.state import TaskState
 
+ROUND_GAS = 300_000
+"""A worker's calls in a round, its share of the settlement with them (PROTOCOL 3.5)."""
+
 
 def terms_of(task: TaskState) -> LoadTerms:
     p = task.params
@@ -31,6 +34,7 @@ def refusals(task: TaskState, limits: Limits, now: Now) -> list[str]:
     nominal = p.join_window + p.rounds * (p.train_window + p.open_window + p.score_window + p.reveal_window)
     shortest = min(p.train_window, p.open_window, p.score_window, p.reveal_window, p.attest_window)
     fair = limits.max_collateral_factor * task.reward // p.max_workers
+    share = task.reward // (p.rounds * p.min_workers)            # of a round, if no more than the least take part
     seats_of_mine = sorted(limits.own_accounts & set(task.seats))
     checks = (
         (bool(limits.requesters) and task.requester not in limits.requesters,
@@ -57,6 +61,9 @@ def refusals(task: TaskState, limits: Limits, now: Now) -> list[str]:
         (task.reward // p.rounds < limits.min_reward_per_round_wei,
          f"its reward of {task.reward // p.rounds} wei a round is below policy.min_reward_per_round_wei = "
          f"{limits.min_reward_per_round_wei}"),
+        (share < limits.min_reward_to_gas * ROUND_GAS * now.base_fee,
+         f"its reward of {share} wei a seat and round is below policy.min_reward_to_gas = {limits.min_reward_to_gas:g} "
+         f"x the base fee of a worker's {ROUND_GAS} gas a round"),
         (not task.requester_keys or not task.requester_keys[-1].der, "its requester published no encryption key"),
     )
     return [reason for failed, reason in checks if failed]

@@ -33,11 +33,12 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Now:
     """`time`: seconds by the chain's own clock, by which deadlines pass. `head`: its newest block. `block_s`: usual
-    seconds a block."""
+    seconds a block. `base_fee`: wei per gas in that block; 0 where there is none, or nobody knows it any more."""
 
     time: float
     head: int
     block_s: float = 0.0
+    base_fee: int = 0
 
 
 class Seals(Protocol):
@@ -63,6 +64,7 @@ class Limits:
     min_max_miss: int = 2
     min_window_blocks: int = 10
     min_reward_per_round_wei: int = 0
+    min_reward_to_gas: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

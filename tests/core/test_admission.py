@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from agents.core.admission import admission, decline, terms_of
+from agents.core.admission import ROUND_GAS, admission, decline, terms_of
 from agents.core.intents import Done, DryRun, JoinTask, LoadTerms, Outcome, Refused, TermsReady
 from agents.core.specification import Specification
 from agents.core.state import Limits, Me, Memory, Now
-from bfl_events.schema import Phase
-from bfl_events.state import TaskState
-from tests.core.tasks import BEGAN, PARAMS, TASK, account, me, task
+from bfl_events.schema import Phase, Wei
+from bfl_events.state import EncryptionKey, TaskState
+from tests.core.tasks import BEGAN, PARAMS, TASK, account, at, me, task
 
 NEWCOMER = 7
 NOW = Now(BEGAN + 20.0, 20, 1.0)
@@ -54,6 +54,7 @@ def test_the_way_in_is_terms_then_dry_run_then_the_bond() -> None:
         ({"slash_bps": 5001}, "slashBps 5001"),
         ({"max_miss": 1}, "maxMiss 1"),
         ({"max_low": 1}, "maxLow 1"),
+        ({"max_low": 2}, "maxLow 2"),
         ({"accept_bps": 9501}, "acceptBps 9501"),
         ({"reveal_window": 9}, "shortest window is 9 s"),
         ({"hard_stop": BEGAN + 9000}, "hard stop"),
@@ -73,6 +74,36 @@ def test_a_stranger_as_requester_is_declined() -> None:
 def test_a_second_seat_of_the_same_owner_is_declined() -> None:
     me_ = candidate(own_accounts=frozenset({account(1)}))
     assert "another account of this operator" in str(decline(joining(), Memory(), me_, NOW))
+
+
+def test_a_requester_without_a_key_to_seal_the_final_model_for_is_declined() -> None:
+    keyless = EncryptionKey(0, b"", at(1))
+    for keys in ((), (keyless,), (EncryptionKey(0, b"k", at(1)), keyless)):
+        state = replace(joining(), requester_keys=keys)
+        assert "published no encryption key" in str(decline(state, knowing(state, Done()), candidate(), NOW))
+
+
+def test_a_reward_below_the_gas_of_a_round_is_declined_while_gas_is_that_dear() -> None:
+    """Three share 2 gwei x 300,000 gas a round each, if no more come."""
+    reward = Wei(PARAMS.rounds * 3 * ROUND_GAS * 2 * 10**9)
+    state = replace(joining(collateral=10**13), reward=reward)
+    known = knowing(state, Done())
+    for base_fee, declined in ((0, False), (2 * 10**9, False), (2 * 10**9 + 1, True), (2 * 10**9, False)):
+        now = replace(NOW, base_fee=base_fee)
+        assert bool(list(admission(state, known, candidate(), now))) is not declined
+        assert ("x the base fee of a worker's 300000 gas" in str(decline(state, known, candidate(), now))) is declined
+    dear = replace(NOW, base_fee=10**12)
+    assert decline(state, known, candidate(min_reward_to_gas=0.0), dear) is None
+    assert "min_reward_to_gas = 1.5" in str(
+        decline(state, known, candidate(min_reward_to_gas=1.5), replace(NOW, base_fee=14 * 10**8)))
+
+
+def test_a_reward_below_the_operators_own_floor_is_declined() -> None:
+    state = replace(joining(collateral=10**13), reward=Wei(5 * 10**15))
+    known = knowing(state, Done())
+    assert decline(state, known, candidate(min_reward_per_round_wei=10**15), NOW) is None
+    assert "below policy.min_reward_per_round_wei" in str(
+        decline(state, known, candidate(min_reward_per_round_wei=10**15 + 1), NOW))
 
 
 def test_whoever_is_not_on_the_allow_list_does_not_try() -> None:
