@@ -17,6 +17,7 @@ from agents.core.losses import Loss
 from agents.core.permissionless import drained
 from agents.core.specification import Specification
 from agents.core.state import LEAVE, Limits, Me, Memory, Now, Outlook, World
+from agents.core.trial import Trial, Trials, objection
 from agents.crypto.allowlist import merkle_proof
 from agents.daemon import Daemon
 from agents.effects.calls import Joining
@@ -38,15 +39,6 @@ OPERATORS_MATTERS = ("terms:", "dry-run:")        # refusals that new settings, 
 DECLINED_EXIT = 23
 NOT_FOUND_EXIT = 10
 UNSERVED_EXIT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """What the dry run must show, named as in the settings' policy."""
-
-    min_validation: int = 50
-    dev_tol_to_noise: float = 1.0
-    min_window_to_step: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,19 +231,8 @@ class Agent:
     def _refuse_dry_run(
         self, task: Address, description: Mapping[str, Any], trial: Mapping[str, Any]
     ) -> str | None:
-        """PROTOCOL 7.7's limits that only a trial can tell: enough validation data, windows longer than the work."""
-        params, samples, trials = self.task(task).params, int(trial["scoring_samples"]), self._charge.trials
-        if samples < trials.min_validation:
-            return f"{samples} samples to score with are fewer than policy.min_validation = {trials.min_validation}"
-        noise = 10_000 * 3 * 2**0.5 * (0.25 / samples) ** 0.5
-        if params.dev_tol < trials.dev_tol_to_noise * noise:
-            return (f"devTol {params.dev_tol} is below the noise of {samples} samples, {noise:.0f} (PROTOCOL 3.3): "
-                    "an honest row could be taken for a lie")
         specification = self._terms(task)
         assert specification is not None
-        steps = -(-int(description["train_samples"]) // specification.training.batch_size)
-        needed = steps * specification.training.local_epochs * float(trial["step_seconds"])
-        if params.train_window < trials.min_window_to_step * needed:
-            return (f"its train window of {params.train_window} s is less than {trials.min_window_to_step:g} times the "
-                    f"{needed:.0f} s that training takes here")
-        return None
+        shown = Trial(int(description["train_samples"]), int(trial["scoring_samples"]), float(trial["step_seconds"]),
+                      float(trial["score_seconds"]))
+        return objection(self.task(task).params, specification, shown, self._charge.trials)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agents.core.specification import Specification
 from agents.core.state import Limits
+from agents.core.trial import Trials
 from agents.effects.child_setup import Site
 from agents.settings import Policy, Settings
-
-if TYPE_CHECKING:
-    from agents.agent import Trials
 
 BUILT_IN = frozenset({"digits", "mnist", "fashion-mnist", "cifar10"})
 
@@ -25,8 +23,6 @@ def limits_of(policy: Policy) -> Limits:
 
 def trials_of(policy: Policy) -> Trials:
     """What the dry run must show: fields of the same names."""
-    from agents.agent import Trials  # the whole agent, which whoever only looks back does without
-
     return Trials(**{field.name: getattr(policy, field.name) for field in fields(Trials)})
 
 

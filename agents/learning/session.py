@@ -42,7 +42,8 @@ class Session:
     aggregate base models out                -> hash bytes norms clipped left_out; a model: index path
     audit     genesis base beta out          -> hash bytes
     evaluate  path split                     -> accuracy precision recall consistency points samples
-    dry_run   base [earlier] [seed]          -> valid reason score base_score scoring_samples seconds
+    dry_run   base [earlier] [seed]          -> valid reason score base_score scoring_samples step_seconds
+                                                score_seconds seconds
     common_set out [samples]                 -> hash bytes samples
     """
 
@@ -221,10 +222,12 @@ class Session:
             self._bench.train_one_step(Run(base, out, int(request.get("seed", 0))))
             step_seconds = time.monotonic() - warm
             candidate = Candidate(0, out, tuple(Path(path) for path in request.get("earlier") or ()))
+            trained = time.monotonic()
             reason = self._exact.run(partial(judge, base, base, [candidate]))[0]
             if reason is None and weights.model_hash(out) == weights.model_hash(base):
                 reason = "V5: a training step changes nothing"
             verdict = self._verdict(candidate, reason)
+            score_seconds = time.monotonic() - trained
         return {
             "valid": verdict["score"] > 0,
             "reason": verdict["reason"],
@@ -232,6 +235,7 @@ class Session:
             "base_score": before.score,
             "scoring_samples": self._bench.scoring_samples.size,
             "step_seconds": step_seconds,
+            "score_seconds": score_seconds,
             "seconds": time.monotonic() - started,
         }
 

@@ -254,6 +254,8 @@ def test_a_dry_run_says_that_the_task_is_sound(digits: list[Ask], one_round: Pat
     assert done["valid"] is True
     assert done["score"] >= 1
     assert done["scoring_samples"] == 120
+    assert min(done["step_seconds"], done["score_seconds"]) > 0
+    assert done["step_seconds"] + done["score_seconds"] < done["seconds"]
     assert sorted(p.name for p in one_round.iterdir() if "part" in p.name) == []
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from agents.agent import Agent, Charge, Outside, Trials
+from agents.agent import Agent, Charge, Outside
 from agents.core.divergence import BaseCheck
 from agents.core.intents import Intent, Outcome
 from agents.core.state import Limits, Outlook
+from agents.core.trial import Trials
 from agents.crypto.commitment import SaltKey
 from agents.effects.contracts import ContractChain
 from agents.effects.exchange import Exchange

@@ -25,7 +25,8 @@ from bfl_events.schema import Address
 MODEL_BYTES = 64
 GENESIS = b"genesis".ljust(MODEL_BYTES, b".")
 SPECIFICATION = Specification("digits", 10)
-_TRIAL = {"valid": True, "reason": None, "scoring_samples": 10**9, "step_seconds": 0.0, "train_samples": 100}
+_TRIAL = {"valid": True, "reason": None, "scoring_samples": 10**9, "step_seconds": 0.0, "score_seconds": 0.0,
+         "train_samples": 100}
 
 
 @dataclass(slots=True)

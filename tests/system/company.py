@@ -33,6 +33,7 @@ from agents.settings import load
 from agents.storage import open_store
 from bfl_events.rules import AUDIT_LANE, CONTROL_LANES
 from tests.anvil import TERMS, Anvil, Contract
+from tests.system.stand_in import TRIAL
 
 DIGITS = Specification("digits", 10)
 GENESIS = b"genesis".ljust(64, b".")
@@ -42,7 +43,10 @@ _nonces = count(1)
 
 
 class StandIn:
-    """`agents.effects.ports.Learner`: models are hashes of what they were made from, all scores are good."""
+    """`agents.effects.ports.Learner`: models are hashes of what they were made from, all scores are good, and so is
+    the trial."""
+
+    trial: Mapping[str, Any] = TRIAL
 
     async def request(
         self, operation: str, fields: Mapping[str, Any], progress: Progress | None = None
@@ -58,8 +62,7 @@ class StandIn:
                 lanes = {0: 9000, AUDIT_LANE: 9000} | {CONTROL_LANES + model["index"]: 9100 for model in others}
                 return {"lanes": lanes, "verdicts": [], "seconds": 0.0}
             case _:
-                return {"valid": True, "reason": None, "scoring_samples": 10**9, "step_seconds": 0.0,
-                        "train_samples": 100}
+                return self.trial
 
     async def restart(self) -> None:
         """There is no child to kill."""

@@ -21,7 +21,8 @@ from agents.settings import load
 
 MODEL_BYTES = 4096
 GENESIS = b"genesis".ljust(MODEL_BYTES, b".")
-TRIAL = {"valid": True, "reason": None, "scoring_samples": 10**9, "step_seconds": 0.0, "train_samples": 100}
+TRIAL = {"valid": True, "reason": None, "scoring_samples": 10**9, "step_seconds": 0.0, "score_seconds": 0.0,
+         "train_samples": 100}
 
 
 class StandIn:

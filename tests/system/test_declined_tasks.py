@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from agents.core.specification import Specification
 from agents.crypto.allowlist import merkle_root
+from agents.storage.cid import cid_of_bytes, to_text
 from tests.anvil import ACCOUNTS, Anvil, Contract, deploy, join, start_anvil
-from tests.system.company import COLLATERAL, DIGITS, REWARD, Company, Party, until
+from tests.system.company import COLLATERAL, DIGITS, GENESIS, REWARD, Company, Party, StandIn, until
 
 NOWHERE = "0x" + "11" * 20
 
@@ -74,18 +76,20 @@ def invited(*accounts: str) -> tuple[Specification, bytes]:
     return replace(DIGITS, allowed=listed), merkle_root(bytes.fromhex(account[2:]) for account in accounts)
 
 
+SELECT, ROOT = invited(*ACCOUNTS[1:4])
+
+
 async def not_invited(scene: Scene) -> Contract:
-    specification, root = invited(*ACCOUNTS[1:4])
-    return await scene.company.offer(scene.requester, specification, allowRoot=root)
+    return await scene.company.offer(scene.requester, SELECT, allowRoot=ROOT)
 
 
 async def another_list_on_chain(scene: Scene) -> Contract:
     specification, _ = invited(ACCOUNTS[1], scene.worker.address)
-    return await scene.company.offer(scene.requester, specification, allowRoot=invited(*ACCOUNTS[1:4])[1])
+    return await scene.company.offer(scene.requester, specification, allowRoot=ROOT)
 
 
 async def a_list_that_is_not_shown(scene: Scene) -> Contract:
-    return await scene.company.offer(scene.requester, allowRoot=invited(*ACCOUNTS[1:4])[1])
+    return await scene.company.offer(scene.requester, allowRoot=ROOT)
 
 
 def terms(specification: Specification | bytes = DIGITS, **given: Any) -> Callable[[Scene], Awaitable[Contract]]:
@@ -123,10 +127,57 @@ REFUSED: dict[str, tuple[Offer, str]] = {
 }
 
 
+class Slow(StandIn):
+    """A trial on a slow machine with little data: training takes 200 s, scoring in a task of two 180 s."""
+
+    trial: Mapping[str, Any] = {**StandIn.trial, "train_samples": 320, "scoring_samples": 200, "step_seconds": 20.0,
+                                "score_seconds": 60.0}
+
+
+class Poor(StandIn):
+    """A trial on next to no data."""
+
+    trial: Mapping[str, Any] = {**StandIn.trial, "scoring_samples": 49}
+
+
+UNTRIED: dict[str, tuple[Offer, str]] = {
+    "a deviation below the noise": (terms(devTol=1499), "devTol 1499 is below the noise of 200 samples, 1500"),
+    "too little time to train": (terms(trainWindow=599), "train window of 599 s is less than 3 times the 200 s"),
+    "too little time to score": (terms(scoreWindow=539), "score window of 539 s is less than 3 times the 180 s"),
+}
+
+
 @pytest.mark.parametrize("case", CLOSED)
 async def test_the_one_task_it_was_started_for_is_declined_with_the_reason(scene: Scene, case: str) -> None:
     offer, reason = CLOSED[case]
-    task, worker = await offer(scene), scene.worker
+    await declines(scene, await offer(scene), reason)
+
+
+async def test_a_task_for_which_it_has_too_little_data_is_declined_after_the_dry_run(scene: Scene) -> None:
+    scene.worker.learner = lambda _: Poor()
+    task = await scene.company.offer(scene.requester)
+    await declines(scene, task, "49 samples to score with are fewer than")
+    task.send("cancelTask", sender=scene.requester.address)
+
+
+async def test_a_task_that_does_not_pay_for_its_gas_is_declined_while_gas_is_that_dear(scene: Scene) -> None:
+    task = await scene.company.offer(scene.requester)
+    base_fee(scene, 10**12)
+    try:
+        await declines(scene, task, "is below policy.min_reward_to_gas = 1 x the base fee of a worker's 300000 gas")
+    finally:
+        base_fee(scene, 10**9)
+    task.send("cancelTask", sender=scene.requester.address)
+
+
+def base_fee(scene: Scene, wei: int) -> None:
+    """A new block with this price of gas."""
+    scene.company.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(wei))
+    scene.company.anvil.rpc("evm_mine")
+
+
+async def declines(scene: Scene, task: Contract, reason: str) -> None:
+    worker = scene.worker
     balance, locked, files = worker.balance(), scene.company.locked(task), worker.files("networks/")
     async with asyncio.timeout(60):
         assert await worker.run(task.address) == 23
@@ -146,19 +197,31 @@ async def test_a_task_that_is_not_there_or_somebody_elses_is_told_so(scene: Scen
         (scene.worker, NOWHERE, f"knows no task {NOWHERE}"),
         (stranger, theirs.address, "Run the requester with the account that created it"),
     ):
+        assert party.key
+        files = party.files("networks/")
         assert await party.run(task) == 10
         assert reason in party.said("agent.halted")[-1]["reason"]
         assert nothing_sent(party)
+        assert party.files("networks/") == files
 
 
 async def test_of_many_tasks_the_traps_are_declined_with_their_reasons_and_the_good_one_is_joined(scene: Scene) -> None:
-    offered = {case: await offer(scene) for case, (offer, _) in REFUSED.items()}
+    await joins_only_the_good_one(scene, scene.company.party("chooser"), REFUSED)
+
+
+async def test_tasks_that_are_too_much_for_its_machine_or_data_are_declined_after_the_dry_run(scene: Scene) -> None:
+    worker = scene.company.party("slow")
+    worker.learner = lambda _: Slow()
+    await joins_only_the_good_one(scene, worker, UNTRIED)
+
+
+async def joins_only_the_good_one(scene: Scene, worker: Party, cases: dict[str, tuple[Offer, str]]) -> None:
+    offered = {case: await offer(scene) for case, (offer, _) in cases.items()}
     locked = {case: scene.company.locked(task) for case, task in offered.items()}
     good = await scene.company.offer(scene.requester)
-    worker = scene.company.party("chooser")
     async with worker.running() as agent:
         await until(lambda: good.call("indexPlus1", worker.address), "the good task was joined", agent)
-    for case, (_, reason) in REFUSED.items():
+    for case, (_, reason) in cases.items():
         said = [line for line in worker.said("task.declined", task=offered[case].address) if "intent" not in line]
         assert len(said) == 1, case
         assert reason in said[0]["reason"]
@@ -168,6 +231,12 @@ async def test_of_many_tasks_the_traps_are_declined_with_their_reasons_and_the_g
     assert scene.company.locked(good) == REWARD + COLLATERAL
     sent = int(scene.company.anvil.rpc("eth_getTransactionCount", worker.address, "pending"), 16)
     assert sent == 1, "the good task was joined, and nothing else was paid for"
+    home = worker.home.network(31337, scene.company.factory)
+    assert [path.stem for path in home.models.iterdir()] == [sha256(GENESIS).hexdigest()]
+    pinned = {path.name for path in (scene.company.store / "pins" / worker.address.lower()).iterdir()}
+    of_the_good_one = {to_text(cid_of_bytes(content)) for content in (DIGITS.encode(), GENESIS)}
+    assert of_the_good_one <= pinned <= of_the_good_one | {to_text(cid_of_bytes(SELECT.encode()))}
+    good.send("cancelTask", sender=scene.requester.address)
 
 
 def nothing_sent(party: Party) -> bool:
