@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -23,6 +23,7 @@ from typing import Any
 from agents import composition
 from agents.core.specification import Specification
 from agents.crypto.accounts import new_account
+from agents.crypto.allowlist import merkle_root
 from agents.crypto.keystore import LIGHT_SCRYPT, read_password
 from agents.effects.ports import Learner, Progress
 from agents.home import Home
@@ -31,7 +32,9 @@ from agents.keyring import Keyring
 from agents.notation import checksum_address
 from agents.settings import load
 from agents.storage import open_store
+from bfl_events.decode import decode_log
 from bfl_events.rules import AUDIT_LANE, CONTROL_LANES
+from bfl_events.schema import Event
 from tests.anvil import TERMS, Anvil, Contract
 from tests.system.stand_in import TRIAL
 
@@ -177,9 +180,20 @@ class Company:
     def now(self) -> int:
         return int(self.anvil.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
+    def events(self, task: Contract) -> list[Event]:
+        """All that the chain holds of a task: an agent may be stopped before it has read the last of it."""
+        logs = self.anvil.rpc("eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "address": task.address})
+        return [decode_log(log, 0).event for log in logs]
+
     def locked(self, task: Contract) -> int:
         """Wei in a task's contract."""
         return int(self.anvil.rpc("eth_getBalance", task.address, "latest"), 16)
+
+
+def invited(*accounts: str) -> tuple[Specification, bytes]:
+    """A specification with these accounts as its allow-list, and the list's root for the chain."""
+    listed = tuple(sorted(account.lower() for account in accounts))
+    return replace(DIGITS, allowed=listed), merkle_root(bytes.fromhex(account[2:]) for account in accounts)
 
 
 async def until(condition: Callable[[], object], what: str, *agents: asyncio.Task[int]) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from agents.core.specification import Specification
-from agents.crypto.allowlist import merkle_root
 from agents.storage.cid import cid_of_bytes, to_text
 from tests.anvil import ACCOUNTS, Anvil, Contract, deploy, join, start_anvil
-from tests.system.company import COLLATERAL, DIGITS, GENESIS, REWARD, Company, Party, StandIn, until
+from tests.system.company import COLLATERAL, DIGITS, GENESIS, REWARD, Company, Party, StandIn, invited, until
 
 NOWHERE = "0x" + "11" * 20
 
@@ -69,11 +68,6 @@ async def too_late(scene: Scene) -> Contract:
     scene.company.anvil.rpc("evm_increaseTime", 40)
     scene.company.anvil.rpc("evm_mine")
     return task
-
-
-def invited(*accounts: str) -> tuple[Specification, bytes]:
-    listed = tuple(sorted(account.lower() for account in accounts))
-    return replace(DIGITS, allowed=listed), merkle_root(bytes.fromhex(account[2:]) for account in accounts)
 
 
 SELECT, ROOT = invited(*ACCOUNTS[1:4])

@@ -1,4 +1,5 @@
-"""`run` without --task: whatever the factory offers, one task at a time; a requester serves all of its own."""
+"""`run` without --task: whatever the factory offers, one task at a time; a requester serves all of its own; a worker is
+paid where its configuration says."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from bfl_events.log import EventLog
-from bfl_events.schema import Phase, Record, TaskEnded, WorkerJoined
+from bfl_events.schema import Phase, Record, TaskEnded, Withdrawn, WorkerJoined
 from tests.anvil import Anvil, Contract, deploy, start_anvil
-from tests.system.company import Company, Party, until
+from tests.system.company import COLLATERAL, Company, Party, until
+
+SAFE = "0x5aFE5AfE00000000000000000000000000000000"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def history(party: Party) -> list[Record]:
 
 async def test_two_tasks_are_served_one_after_the_other_and_both_are_drained(company: Company) -> None:
     requester = company.party("requester", "requester")
-    workers = [company.party(f"worker-{number}") for number in (1, 2)]
+    workers = [company.party("worker-1"), company.party("worker-2", more=f'[account]\npayout = "{SAFE}"\n')]
     tasks = [await company.offer(requester) for _ in range(2)]
     async with AsyncExitStack() as stack:
         agents = [await stack.enter_async_context(party.running()) for party in (requester, *workers)]
@@ -51,7 +54,22 @@ async def test_two_tasks_are_served_one_after_the_other_and_both_are_drained(com
             (WorkerJoined, tasks[0].address), (TaskEnded, tasks[0].address),
             (WorkerJoined, tasks[1].address), (TaskEnded, tasks[1].address),
         ]
-        assert worker.balance() > 10**20, "paid, and the bond is back"
     for task in tasks:
         assert requester.home.result(task.address).read_bytes() != b""
         assert task.call("finalHash") != bytes(32)
+    paid_out(company, tasks, workers[0], workers[0].address)
+    paid_out(company, tasks, workers[1], SAFE)
+
+
+def paid_out(company: Company, tasks: list[Contract], worker: Party, payout: str) -> None:
+    """All that this worker bonded and earned went to `payout`, to the wei, and nothing but bonds and gas was spent."""
+    events = [event for task in tasks for event in company.events(task)]
+    joined = [event for event in events if isinstance(event, WorkerJoined) and event.worker == worker.address]
+    assert [event.payout for event in joined] == len(tasks) * [payout]
+    taken = [event for event in events if isinstance(event, Withdrawn) and event.worker == worker.address]
+    assert {event.to for event in taken} == {payout}
+    received, bonds = sum(event.amount for event in taken), len(tasks) * COLLATERAL
+    assert received > bonds, "paid, and the bonds are back"
+    left = worker.balance() + bonds + company.anvil.burnt_for_gas(worker.address) - 10**20
+    elsewhere = int(company.anvil.rpc("eth_getBalance", SAFE, "latest"), 16)
+    assert (left, elsewhere) == ((0, received) if payout == SAFE else (received, elsewhere))
