@@ -1,6 +1,7 @@
-"""The README's section "The same by hand", played as it is written: its commands, its order, one process a terminal.
+"""The README's commands, played as they are written: in their order, one process a terminal.
 
-Owns what a reader does with their own head: fill in addresses, use another third of the data, wait for nothing.
+Owns what a reader does with their own head: fill in addresses, use another third of the data, ask for fewer rounds,
+wait for nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from tests.anvil import BINARY, _die_with_parent
 ROOT = Path(__file__).resolve().parents[2]
 BASH = ("bash", "-euo", "pipefail", "-c")
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+PRINTS = {"bfl-agent init": "ADDRESS", "bfl-agent contracts deploy": "FACTORY", "bfl-agent task create": "TASK"}
 LONGEST_S = 240
 
 
-def blocks() -> list[list[str]]:
-    """The section's command blocks, comments cut off: terminals, chain, requester, worker, result."""
-    section = (ROOT / "README.md").read_text().split("## The same by hand", 1)[1].split("\n## ", 1)[0]
+def blocks(section: str) -> list[list[str]]:
+    """The command blocks of a section of the README, comments cut off."""
+    text = (ROOT / "README.md").read_text().split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    fenced = re.findall(r"^```([a-z]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [[shlex.join(shlex.split(line, comments=True)) if "#" in line else line for line in block.splitlines()]
-            for block in re.findall(r"```\n(.*?)```", section, re.DOTALL)]
+            for language, block in fenced if not language]
 
 
 @dataclass
@@ -63,18 +66,18 @@ class Terminals:
                 preexec_fn=_die_with_parent))  # noqa: PLW1509  # no other thread forks here
 
     def play(self, lines: list[str], log: str, known: dict[str, str]) -> None:
-        """A participant's terminal. ADDRESS and FACTORY are filled in by `known`, as earlier lines printed them."""
+        """A participant's terminal. `known` fills in ADDRESS, FACTORY and TASK as earlier lines printed them."""
         for line in lines:
-            filled = re.sub(r"\b(ADDRESS|FACTORY)\b", lambda found: known[found[1]], line)
+            filled = re.sub(r"\b(ADDRESS|FACTORY|TASK)\b", lambda found: known[found[1]], line)
             if "--role" in filled:
                 self.leave_running(filled, log)
             elif "anvil_setBalance" in filled and self.fund is not None:
                 self.fund(known["ADDRESS"])
             else:
                 printed = self.type(filled)
-                name = {"init": "ADDRESS", "contracts": "FACTORY"}.get(filled.split()[1])
-                if name is not None:
-                    known[name] = ADDRESS.findall(printed)[0]
+                for command, name in PRINTS.items():
+                    if filled.startswith(command):
+                        known[name] = ADDRESS.findall(printed)[0]
 
 
 @contextmanager
@@ -94,19 +97,38 @@ def terminals(directory: Path, rpc: str, fund: Callable[[str], None] | None = No
                 process.wait()
 
 
-def play_by_hand(hand: Terminals, rounds: int) -> str:
-    """The whole section, with fewer rounds than the template's five; returns the factory's address."""
-    _, _, requester, worker, result = blocks()
-    known: dict[str, str] = {}
-    first, *rest = requester
-    hand.play([first], "requester.log", known)
-    template = hand.directory / "demo-requester" / "digits.toml"
-    template.write_text(template.read_text().replace("\nrounds = 5", f"\nrounds = {rounds}"))
-    hand.play(rest, "requester.log", known)
+def play_by_hand(hand: Terminals, rounds: int) -> dict[str, str]:
+    """The whole section "The same by hand", with fewer rounds than the template's five; what the commands printed."""
+    _, _, requester, worker, result = blocks("The same by hand")
+    known = _offer(hand, requester, hand.directory / "demo-requester" / "digits.toml", rounds)
     for number in (1, 2, 3):
         own = [line.replace("demo-worker-1", f"demo-worker-{number}").replace("0/3", f"{number - 1}/3")
                for line in worker]
         hand.play(own, f"worker-{number}.log", known)
-    for line in result:
-        hand.type(line)
-    return known["FACTORY"]
+    hand.play(result, "result.log", known)
+    return known
+
+
+def play_own_model(hand: Terminals, rounds: int) -> dict[str, str]:
+    """The commands of "Bring your own model and data", the same way, with keys that are quick to open."""
+    requester, worker, result = blocks("Bring your own model and data")
+    for lines in (requester, worker):
+        lines[0] += " --light-kdf"
+    known = _offer(hand, requester, hand.directory / "my-requester" / "task.toml", rounds)
+    for number in (1, 2, 3):
+        own = [line.replace("my-worker-1", f"my-worker-{number}") for line in worker]
+        hand.play(own, f"my-worker-{number}.log", known)
+    hand.play(result, "result.log", known)
+    return known
+
+
+def _offer(hand: Terminals, requester: list[str], terms: Path, rounds: int) -> dict[str, str]:
+    """The requester's terminal; its `terms` lie there after the first line."""
+    log = f"{terms.parent.name}.log"
+    known: dict[str, str] = {}
+    hand.play(requester[:1], log, known)
+    written = terms.read_text()
+    assert "\nrounds = 5\n" in written
+    terms.write_text(written.replace("\nrounds = 5\n", f"\nrounds = {rounds}\n"))
+    hand.play(requester[1:], log, known)
+    return known
