@@ -1,16 +1,17 @@
-"""How a requester comes by the model that its task attested, when the attesters do not serve it."""
+"""How a requester comes by the model that its task attested, when the attesters do not serve it or its key is lost."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from agents.core import worker
 from agents.core.global_model import ASK_AFTER_S, ASK_AGAIN_S, HERE_MODEL, NEED_MODEL
-from agents.core.intents import FetchModel, Refused, SendNotice
+from agents.core.intents import FetchModel, PublishCopy, Refused, SendNotice
 from agents.core.requester import decide
 from agents.core.state import ZERO_ADDRESS, Me, Memory, Now, World
 from bfl_events.schema import Phase
-from bfl_events.state import Attestation, LoggedNotice, TaskState
-from tests.core.tasks import PARAMS, REQUESTER, TASK, HashSeals, account, at, digest, task
+from bfl_events.state import Attestation, EncryptionKey, LoggedNotice, Position, TaskState
+from tests.core.tasks import PARAMS, REQUESTER, TASK, HashSeals, account, at, digest, me, task
 
 FINAL = digest("final")
 ATTESTED = FetchModel(TASK, PARAMS.rounds, 0, account(0), FINAL, b"attested", 0, 2)
@@ -50,3 +51,16 @@ def test_an_empty_answer_is_tried_and_then_everybody_is_asked_again() -> None:
     sound = replace(EMPTY, sender=account(2), cid=b"sound")
     assert [one.cid for one in wanted(ended(ASKED, EMPTY, sound), ATTESTED, EMPTY_ANSWER, time=EMPTY.at.time + 1)
             if isinstance(one, FetchModel)] == [b"sound"]
+
+
+def test_an_attester_seals_it_anew_for_a_day_to_the_newest_key_of_a_requester_that_lost_the_old_one() -> None:
+    for hours, serves in ((23, True), (25, False)):
+        asking = at(100).time + hours * 3600
+        asked = replace(ASKED, at=Position(200, 1, asking))
+        announced = EncryptionKey(PARAMS.rounds + 1, b"made after the loss", Position(200, 0, asking))
+        state = ended(asked)
+        state = replace(state, requester_keys=(*state.requester_keys, announced), attest_since=at(90))
+        wanted = worker.decide(World(tasks={TASK: state}), Memory({}, frozenset({FINAL})), me(0), Now(asking + 60, 999))
+        copies = [one for one in wanted if isinstance(one, PublishCopy)]
+        sealed_anew = PublishCopy(TASK, PARAMS.rounds, 3, FINAL, ((REQUESTER, b"made after the loss"),))
+        assert copies == [sealed_anew] * serves
