@@ -1,14 +1,19 @@
-"""`bfl-agent task leave` on running agents, to the end: the bonds come back, who stays finishes, the books agree."""
+"""What operators want of running agents, to the end: `task leave`, `keys rotate`, `ledger withdraw`.
+
+The bonds come back, who stays finishes, new keys are sealed to, the books agree.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from bfl_events import schema as ev
@@ -17,22 +22,27 @@ from tests.anvil import ACCOUNTS, deploy, start_anvil
 from tests.cli.command import Operator
 from tests.system.company import COLLATERAL as BOND, Company, until
 from tests.system.participants import Consortium, Participant, consortium
+from tests.system.recompute import blob
 
 FUNDS, COLLATERAL, REWARD = 10_000 * 10**18, 10**17, 3 * 10**18
 
 
 @dataclass(frozen=True)
 class Left:
-    """What the two who left were told before they did."""
+    """What the two who left were told before they did, and what the one who stayed took out in round 2."""
 
     company: Consortium
     early: str
     late: str
+    taken: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
-    """Worker 3 leaves in round 1 before it has committed to anything, worker 2 in round 2, the last, after it has."""
+    """Worker 3 leaves in round 1 before it has committed to anything, worker 2 in round 2, the last, after it has.
+
+    In round 1 worker 1 and the requester make new keys, the requester while its agent does not run.
+    """
     with consortium(tmp_path_factory.mktemp("leaving"), rounds=2) as company:
         first, second, third = company.workers
         third.hold("score")
@@ -42,15 +52,18 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         company.until(lambda: third.said("train.started"), "the third began to train")
         early = leave(company, third)
         company.until(lambda: company.task.call("excused") & 0b100, "the third was excused")
+        assert Operator(first.home.root).ok("keys", "rotate")["tasks"] == [company.task.address]
+        rotate_while_stopped(company, company.requester)
         first.release("score")
         company.until(lambda: company.task.call("core")[1] == 2, "round 2 began")
         company.until_acted("committed", 2, 2)
         first.hold("score")
+        taken = Operator(first.home.root).ok("ledger", "withdraw")["withdrawn_wei"]
         late = leave(company, second)
         company.until(lambda: company.task.call("leaving") & 0b010, "the second had announced it")
         first.release("score")
         assert [one.wait() for one in company.everybody] == [0] * 4, company.told()
-        yield Left(company, early, late)
+        yield Left(company, early, late, taken)
 
 
 def leave(company: Consortium, worker: Participant) -> str:
@@ -60,6 +73,13 @@ def leave(company: Consortium, worker: Participant) -> str:
     answer = Operator(worker.home.root).ok("task", "leave", company.task.address, "--yes")
     assert answer["leaving"]
     return shown.err
+
+
+def rotate_while_stopped(company: Consortium, one: Participant) -> None:
+    one.signal(signal.SIGTERM)
+    assert one.wait() == 0
+    assert Operator(one.home.root).ok("keys", "rotate")["announced"] == [company.task.address]
+    one.start()
 
 
 def of(company: Consortium, kind: type[Any]) -> list[Any]:
@@ -82,6 +102,45 @@ def test_who_leaves_has_its_whole_bond_back_at_the_settlement(left: Left) -> Non
     told = [type(event) for event in company.events()
             if not isinstance(event, ev.Withdrawn) or event.worker == ACCOUNTS[3]]
     assert told.index(ev.Withdrawn) < told.index(ev.TaskEnded)
+
+
+def test_a_key_made_in_round_1_is_sealed_to_from_round_2_on_and_both_rounds_are_opened(left: Left) -> None:
+    """Runbook lost-key."""
+    company = left.company
+    (before,) = [event.enc_key for event in of(company, ev.WorkerJoined) if event.worker == ACCOUNTS[1]]
+    (after,) = [event for event in of(company, ev.KeyRotated) if event.who == ACCOUNTS[1]]
+    assert after.effective_round == 2
+    peers = {event.round: event.cid for event in of(company, ev.ModelSubmitted) if event.worker == ACCOUNTS[2]}
+    sealed_to = [key_in(company, peers[round], ACCOUNTS[1]) for round in (1, 2)]
+    assert sealed_to == [sha256(key).digest() for key in (before, after.enc_key)]
+    opened = company.workers[0].said("round.model.fetched", sender=ACCOUNTS[2])
+    assert [line["round"] for line in opened] == [1, 2]
+    assert company.workers[0].said("update.rejected") == []
+
+
+def test_the_final_model_is_sealed_to_the_key_that_the_requester_has_announced_since(left: Left) -> None:
+    company = left.company
+    (created,) = of(company, ev.TaskInitialized)
+    (rotated,) = [event for event in of(company, ev.KeyRotated) if event.who == ACCOUNTS[0]]
+    (attested,) = of(company, ev.FinalAttested)
+    assert rotated.enc_key != created.requester_key
+    assert key_in(company, attested.cid, ACCOUNTS[0]) == sha256(rotated.enc_key).digest()
+
+
+def key_in(company: Consortium, cid: bytes, recipient: str) -> bytes:
+    """The id of the key with which this recipient can open an envelope."""
+    file = blob(company.directory / "blobs", cid)
+    *_, stanzas = cbor2.loads(file[10:10 + int.from_bytes(file[6:10], "big")])
+    (key_id,) = [key_id for account, key_id, _ in stanzas if account == bytes.fromhex(recipient[2:])]
+    return bytes(key_id)
+
+
+def test_credit_is_taken_out_in_the_middle_of_a_task(left: Left) -> None:
+    company = left.company
+    first, *_ = [event for event in of(company, ev.Withdrawn) if event.worker == ACCOUNTS[1]]
+    assert left.taken == {company.task.address: str(first.amount)}
+    told = company.events()
+    assert told.index(first) < told.index(ev.WorkerLeaving(2, ACCOUNTS[2]))
 
 
 def test_who_stays_finishes_and_has_the_model_attested(left: Left) -> None:
