@@ -77,7 +77,7 @@ TOLD = ("round", "attempt", "worker", "phase", "deadline", "amount", "reason", "
 TRANSACTION = {
     "sent": Marker.TX_SENT, "replaced": Marker.TX_REPLACED, "mined": Marker.TX_CONFIRMED, "buried": Marker.TX_CONFIRMED,
     "reverted": Marker.TX_REVERTED, "abandoned": Marker.TX_ABANDONED, "lost": Marker.TX_LOST,
-    "vanished": Marker.TX_LOST, "capped": Marker.TX_FEE_CAPPED, "funds": Marker.TX_FEE_CAPPED,
+    "vanished": Marker.TX_LOST, "capped": Marker.TX_FEE_CAPPED, "funds": Marker.TX_UNFUNDED,
 }
 ENDED = {
     Phase.COMPLETED: Marker.TASK_COMPLETED, Phase.CANCELLED: Marker.TASK_CANCELLED, Phase.EXPIRED: Marker.TASK_EXPIRED,

@@ -63,6 +63,7 @@ class Marker(StrEnum):
     TX_ABANDONED = "tx.abandoned"
     TX_LOST = "tx.lost"
     TX_FEE_CAPPED = "tx.fee.capped"
+    TX_UNFUNDED = "tx.unfunded"
     BLOB_PUT = "blob.put"
     BLOB_UNSEEN = "blob.unseen"
     BLOB_SEEN = "blob.seen"

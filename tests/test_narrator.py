@@ -48,6 +48,12 @@ def test_transactions_that_the_outbox_does_not_know_are_a_loss(bench: Bench) -> 
     assert bench.lines()[0]["event"] == "home.lost"
 
 
+def test_an_empty_account_is_not_told_as_a_price_above_the_limit(bench: Bench) -> None:
+    for step in ("funds", "capped"):
+        bench.narrator.outbox(step, {"key": "open:0xT:2"})
+    assert [line["event"] for line in bench.lines()] == ["tx.unfunded", "tx.fee.capped"]
+
+
 def test_a_checkpoint_that_is_not_used_is_named(bench: Bench) -> None:
     train = TrainModel("0xT", 2, bytes(32))
     bench.narrator.progress(train, {"checkpoint_ignored": "written by torch 1.0.0; training begins again"})
