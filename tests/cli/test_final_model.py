@@ -100,6 +100,10 @@ def test_the_attested_model_is_fetched_opened_checked_and_written(ended: Ended, 
     assert code == 0, text
     assert output.read_bytes() == FINAL
     assert "attested by 2 members" in text
+    assert ended.requester.ok("models", "get", "final", "-o", str(output), "--task", ended.task.address) == {
+        "task": ended.task.address, "file": str(output), "model_hash": hashlib.sha256(FINAL).hexdigest(),
+        "attested": True, "votes": 2,
+    }
     assert ended.requester.ok("models", "verify", str(output))["matches"][0]["model"].startswith("final model")
 
 

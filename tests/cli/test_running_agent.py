@@ -101,14 +101,19 @@ def test_status_says_what_was_lost_and_that_the_agent_drains(worker: Operator) -
 
 
 def test_leaving_and_withdrawing_go_through_the_agent(worker: Operator, anvil: Anvil, factory: str) -> None:
-    task = create_task(anvil.url, factory)
-    join(task, ACCOUNTS[1])
+    task, over = create_task(anvil.url, factory), create_task(anvil.url, factory)
+    for one in (task, over):
+        join(one, ACCOUNTS[1])
+    over.send("cancelTask")
     worker.ok("task", "list")
-    with agent(worker.home, leave={"when": "now"}, rotate={}, withdraw={}) as asked:
+    taken = {"withdrawn_wei": {over.address: str(10**18)}}
+    with agent(worker.home, leave={"when": "now"}, rotate={}, withdraw=taken) as asked:
         assert worker.ok("task", "leave", task.address, "--yes")["when"] == "now"
         worker.ok("keys", "rotate")
-    assert asked == [("leave", {"task": task.address}), ("rotate", {})]
+        assert worker.ok("ledger", "withdraw", "--task", over.address) == {"asked": True, **taken}
+    assert asked == [("leave", {"task": task.address}), ("rotate", {}), ("withdraw", {"task": over.address})]
     assert task.call("indexPlus1", ACCOUNTS[1]) == 1
+    assert worker.ok("ledger", "show")["tasks"][1]["withdrawable_wei"] == str(10**18), "the command sent nothing"
 
 
 def test_the_agents_refusal_is_the_commands(worker: Operator, anvil: Anvil, factory: str) -> None:
