@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bfl_events.cli import app
 from bfl_events.export import ExportHeader, write_export, write_records
 from bfl_events.fold import fold
 from bfl_events.lineage import Ref
 from bfl_events.log import EventLog, Identity
 from bfl_events.schema import Record, RewardsDistributed, RoundAdvanced, Wei
 from tests.anvil import ACCOUNTS, create_task, deploy, join, start_anvil
-from tests.events.logs import honest_log
+from tests.events.logs import all_logs, honest_log
+from tests.events.test_verify import UNPINNED, changed, other_values
 from tests.simulation.play import FACTORY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +141,24 @@ def test_verify_names_the_line_whose_seal_is_broken_and_looks_on(good: Path) -> 
     document = json.loads(bfl_events("verify", good, "--json").stdout)
     assert not document["ok"]
     assert [finding["line"] for finding in document["findings"]][:2] == [place + 1, place + 1]
+
+
+@pytest.mark.parametrize(("kind", "field"), sorted(UNPINNED))
+def test_verify_names_the_line_of_a_change_that_no_rule_shows(tmp_path: Path, kind: str, field: str) -> None:
+    """Nothing else in a history proves these fields; the file's hash chain does."""
+    log = next(log for log in all_logs() if any(type(record.event).__name__ == kind for record in log))
+    at = next(at for at, record in enumerate(log) if type(record.event).__name__ == kind)
+    value = next(other_values(getattr(log[at].event, field)))
+    end = Ref(log[-1].block + 3, b"e" * 32)
+    true, forged = (export(tmp_path / name, records, end).read_bytes().splitlines(keepends=True)
+                    for name, records in (("true", log), ("forged", changed(log, at, **{field: value}))))
+    line = at + 1                                                       # counted from 0, after the header
+    seal = true[line].index(b',"chain":"')
+    assert true[line][:seal] != forged[line][:seal]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"".join([*true[:line], forged[line][:seal] + true[line][seal:], *true[line + 1:]]))
+    done = CliRunner().invoke(app, ["verify", str(file), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["findings"][0]["line"]) == (22, line + 1)
 
 
 @pytest.mark.parametrize("name", ["replay", "verify", "diff"])
