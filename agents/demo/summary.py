@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.cli.session import short, table
-from agents.demo.proof import Check
 from agents.notation import ether
 
 
@@ -43,14 +43,10 @@ def following(kept: Path | None) -> Iterator[str]:
     if kept is None:
         yield "Next:  bfl-agent demo --keep demo-1                keep the model, the event log and the agents' homes"
     else:
-        yield f"Next:  bfl-events verify {kept / 'events.jsonl'}   recompute every payout from the log alone"
+        events = shlex.quote(str(kept / "events.jsonl"))
+        yield f"Next:  bfl-events verify {events}   recompute every payout from the log alone"
     yield "       bfl-agent demo --workers 5 --malicious 1   watch a cheater earn nothing and lose collateral"
     yield "       bfl-agent init --template pytorch          use your own model and data"
-
-
-def failed(checks: Sequence[Check]) -> str:
-    """The claims that do not hold, in one line."""
-    return "; ".join(f"{check.claim}: {check.seen}" for check in checks if not check.holds)
 
 
 def _round(one: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, ...]:

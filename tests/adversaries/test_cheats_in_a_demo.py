@@ -5,6 +5,7 @@ One pair by default; the others, a minute each, by `EVERY_ATTACK=1 make test ARG
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ NEVER_AVERAGED = {Attack.LAZY, Attack.LABEL_FLIP}
 
 def result_with(directory: Path, attacks: tuple[Attack, ...]) -> dict[str, Any]:
     options = ("--workers", "5", "--rounds", "4", "--malicious", str(len(attacks)), "--attack", ",".join(attacks))
-    with running_demo(directory / "demo", *options) as demo:
+    with running_demo(directory / "demo", "--json", *options) as demo:
         assert demo.wait() == 0, demo.told()
         assert not demo.processes(), "somebody was left running"
+        assert json.loads(demo.stdout.read_text()) == demo.result()
+        assert demo.stderr.read_text() == "", "a program that asks for JSON gets nothing else"
         return demo.result()
 
 
@@ -47,6 +50,10 @@ def test_the_proof_holds_and_only_cheats_pay(tmp_path: Path, attacks: tuple[Atta
     best = max(int(one["earned_wei"]) for one in honest)
     assert [one["slashed_wei"] for one in honest] == ["0"] * (5 - len(attacks))
     assert all(int(one["earned_wei"]) > 0 for one in honest)
+    for one in workers.values():
+        fines = [fine["wei"] for number in result["rounds"] for fine in number["penalties"]
+                 if fine["worker"] == one["address"]]
+        assert one["slashed_wei"] == str(sum(map(int, fines)))
     for cheat in (one for one in workers.values() if one["malicious"] is not None):
         attack = Attack(cheat["malicious"])
         fines = [fine["reason"] for number in result["rounds"] for fine in number["penalties"]

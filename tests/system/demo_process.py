@@ -17,6 +17,8 @@ import pytest
 
 from agents.cli.failures import Failure
 from agents.demo.chain import find_anvil
+from bfl_events.export import read_export
+from bfl_events.schema import Record
 
 BFL_AGENT = (sys.executable, "-c", "from agents.cli import main; main()")
 LONGEST_S = 170
@@ -27,10 +29,10 @@ class RunningDemo:
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
-        self.stderr = directory.with_suffix(".stderr")
-        with self.stderr.open("wb") as err, directory.with_suffix(".stdout").open("wb") as out:
+        self.stdout, self.stderr = (directory.with_suffix(f".{stream}") for stream in ("stdout", "stderr"))
+        with self.stderr.open("wb") as err, self.stdout.open("wb") as out:
             self.process = subprocess.Popen(
-                (*BFL_AGENT, "demo", "--json", "--keep", str(directory), *options), stdout=out, stderr=err,
+                (*BFL_AGENT, "demo", "--keep", str(directory), *options), stdout=out, stderr=err,
                 start_new_session=True, cwd=Path(__file__).parents[2],
             )
 
@@ -85,8 +87,16 @@ class RunningDemo:
         found: dict[str, Any] = json.loads((self.directory / "result.json").read_text())
         return found
 
+    def records(self) -> list[Record]:
+        """What it exported."""
+        return list(read_export(self.directory / "events.jsonl"))
+
+    def events(self, kind: type[Any]) -> list[Any]:
+        return [record.event for record in self.records() if isinstance(record.event, kind)]
+
     def told(self) -> str:
-        return self.stderr.read_text()[-3000:]
+        """The last of its progress and, if it came to that, of its summary."""
+        return self.stderr.read_text()[-3000:] + self.stdout.read_text()[-3000:]
 
     def end(self) -> None:
         """Whatever happened, nothing of it stays on the machine."""

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from typer.testing import CliRunner
 
+from agents.cli.arguments import arrange
 from agents.crypto.keys import load_encryption_keys
+from agents.crypto.keystore import read_password
 from agents.demo.telltale import seconds_of
+from agents.storage.cid import to_text
 from bfl_events import schema as ev
 from bfl_events.archive import open_archive
+from bfl_events.cli import app as bfl_events
 from bfl_events.compare import compare
-from bfl_events.export import read_export
-from bfl_events.schema import Record
 from bfl_events.verify import verify
 from tests.cli.command import Operator
+from tests.cli.test_pages import PROGRAMS, understood
 from tests.system.demo_process import RunningDemo, running_demo
 from tests.system.recompute import blob, clipped_mean, open_envelope, sha256
+from tests.system.secret_forms import secret_forms, written
 
 pytestmark = pytest.mark.demo
 ROUNDS, WORKERS = 5, 3
@@ -36,12 +43,70 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
         yield demo
 
 
-def records(demo: RunningDemo) -> list[Record]:
-    return list(read_export(demo.directory / "events.jsonl"))
+@pytest.fixture(scope="module")
+def keys(finished: RunningDemo) -> Mapping[str, Mapping[bytes, RSAPrivateKey]]:
+    """Each participant's encryption keys; opening one takes a second, as it should."""
+    homes = {one["name"]: finished.directory / one["name"] for one in finished.result()["participants"]}
+    return {name: load_encryption_keys(home / "keystore" / "encryption", read_password(home / "secrets" / "password"))
+            for name, home in homes.items()}
 
 
-def events(demo: RunningDemo, kind: type[Any]) -> list[Any]:
-    return [record.event for record in records(demo) if isinstance(record.event, kind)]
+def test_it_tells_what_everybody_does_while_it_runs(finished: RunningDemo) -> None:
+    """On a pipe: lines with the time, each with the phase, what the participants do and the gas so far."""
+    lines = [re.fullmatch(r" *(\d+\.\d) s  (.*)", line) for line in finished.stderr.read_text().splitlines()]
+    moments, told = zip(*((float(line[1]), line[2]) for line in lines if line is not None), strict=True)
+    assert len(told) == len(lines), "every line has its time"
+    assert list(moments) == sorted(moments)
+    result = finished.result()
+    progress = [line for line in told if re.search(r"   gas [\d,]+$", line)]
+    for number, settled in enumerate(result["rounds"], 1):
+        assert any(line.startswith(f"round {number}/{ROUNDS}: ") for line in progress)
+        assert any(line.startswith(f"round {number}/{ROUNDS} settled: accuracy {settled['accuracy']:.3f}; averaged ")
+                   for line in told)
+    for one in result["participants"]:
+        assert any(re.search(rf"[ ,]{one['name']} [a-z]", line) for line in progress), f"no step of {one['name']}"
+    gas = [int(line.rpartition(" gas ")[2].replace(",", "")) for line in progress]
+    assert gas == sorted(gas)
+    assert 0 < gas[0] < gas[-1] <= sum(cost["calls"] * (cost["mean"] + 1) for cost in result["gas"].values())
+
+
+def test_its_last_screen_has_the_result_and_the_proof(finished: RunningDemo) -> None:
+    result, told = finished.result(), finished.stdout.read_text()
+    for settled in result["rounds"]:
+        numbers = (f"{settled[name]:.4f}" for name in ("accuracy", "precision", "recall"))
+        assert re.search(rf"^{settled['round']} +{' +'.join(numbers)} ", told, re.MULTILINE)
+    for one in result["participants"]:
+        assert re.search(rf"^{one['name']} +0x", told, re.MULTILINE)
+    for name, cost in result["gas"].items():
+        assert re.search(rf"^{name} +{cost['calls']} +{cost['mean']:,} +{cost['max']:,}$", told, re.MULTILINE)
+    for check in result["proof"]:
+        assert f"✓ {check['claim']}: {check['seen']}\n" in told
+    assert f"Proven: {ROUNDS} rounds in {result['wall_s']:.1f} s, nobody died." in told
+    assert f"Everything is in {finished.directory} " in told
+
+
+def test_the_three_commands_to_try_next_exist_and_the_first_proves_the_payouts(finished: RunningDemo) -> None:
+    _, _, last = finished.stdout.read_text().partition("\nNext:")
+    following = [shlex.split(re.split(" {2,}", line)[1]) for line in last.splitlines()]
+    assert len(following) == 3
+    for program, *words in following:
+        understood(PROGRAMS[program], arrange(words) if program == "bfl-agent" else words)
+    told = CliRunner().invoke(bfl_events, following[0][1:])
+    assert told.exit_code == 0, told.output
+    assert f"{len(finished.records())} events: every number follows" in told.output
+
+
+def test_no_key_and_no_password_is_in_anything_it_told_or_logged(
+    finished: RunningDemo, keys: Mapping[str, Mapping[bytes, RSAPrivateKey]]
+) -> None:
+    """Nor in what it exported: nowhere but in keystores and, the password, in its file."""
+    told = written(finished.directory) | {path.name: path.read_bytes() for path in (finished.stdout, finished.stderr)}
+    assert len([name for name in told if name.endswith(".log")]) >= 1 + 2 * (1 + WORKERS), "the chain's, two of each"
+    for name, encryption in keys.items():
+        forms = secret_forms(finished.directory / name, encryption)
+        assert len(forms) > 50, "a password, an account's key, an encryption key's numbers and lines"
+        for what, form in forms.items():
+            assert [path for path, text in told.items() if form in text] == [], f"{what} of {name}"
 
 
 def test_the_result_has_the_promised_shape_and_says_ok(finished: RunningDemo) -> None:
@@ -65,20 +130,40 @@ def test_the_result_has_the_promised_shape_and_says_ok(finished: RunningDemo) ->
             assert spent["exchange"] > 0
         for name in ("accuracy", "precision", "recall"):
             assert 0 < one[name] <= 1
-    assert result["final"]["accuracy"] >= 0.95
+    final = result["final"]
+    assert final["cid"] in {to_text(event.cid) for event in finished.events(ev.FinalAttested)}
+    assert final["accuracy"] >= 0.95
+    assert (final["accuracy"], final["precision"], final["recall"]) == tuple(
+        result["rounds"][-1][name] for name in ("accuracy", "precision", "recall"))
     assert result["contract"]["balance_wei_after"] == "0"
+    commits = finished.events(ev.ModelCommitted)
     for one in result["participants"]:
         assert one["malicious"] is None
         assert one["slashed_wei"] == "0"
         assert one["peak_rss_mib"] > 20
+        assert one["base_hashes"] == [event.base_hash.hex() for event in commits if event.worker == one["address"]]
+        assert len(one["base_hashes"]) == (ROUNDS if one["role"] == "worker" else 0)
+    assert all(isinstance(wei, str) and wei.isdecimal() for wei in amounts(result))
+    assert len(list(amounts(result))) == 1 + 2 * (1 + WORKERS)
     assert {"createTask", "joinTask", "commitModel", "openModel", "commitScores", "submitScore", "nextRound",
             "attestFinal", "withdraw"} <= result["gas"].keys()
     assert result["gas"]["commitModel"]["calls"] == ROUNDS * WORKERS
+    assert all(21_000 < cost["mean"] <= cost["max"] for cost in result["gas"].values())
+
+
+def amounts(document: Any) -> Iterator[Any]:
+    """Whatever stands under a name with `wei` in it, however deep."""
+    if isinstance(document, list):
+        for one in document:
+            yield from amounts(one)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from [value] if "wei" in name.split("_") else amounts(value)
 
 
 def test_every_worker_reported_the_same_base_in_every_round(finished: RunningDemo) -> None:
     reported: dict[int, set[bytes]] = {}
-    for event in events(finished, ev.ModelCommitted):
+    for event in finished.events(ev.ModelCommitted):
         reported.setdefault(event.round, set()).add(event.base_hash)
     assert reported.keys() == set(range(1, ROUNDS + 1))
     assert all(len(bases) == 1 for bases in reported.values())
@@ -87,42 +172,44 @@ def test_every_worker_reported_the_same_base_in_every_round(finished: RunningDem
 
 
 def test_the_requesters_file_is_the_attested_model(finished: RunningDemo) -> None:
-    (accepted,) = events(finished, ev.FinalModelAccepted)
+    (accepted,) = finished.events(ev.FinalModelAccepted)
     model = (finished.directory / "model.safetensors").read_bytes()
     assert hashlib.sha256(model).digest() == accepted.final_hash
     assert finished.result()["final"]["model_hash"] == accepted.final_hash.hex()
-    assert {event.final_hash for event in events(finished, ev.FinalAttested)} == {accepted.final_hash}
+    assert {event.final_hash for event in finished.events(ev.FinalAttested)} == {accepted.final_hash}
     (own_copy,) = (finished.directory / "requester" / "results").glob("*.safetensors")
     assert own_copy.read_bytes() == model
 
 
 def test_what_was_paid_in_was_paid_out(finished: RunningDemo) -> None:
-    (created,) = events(finished, ev.TaskInitialized)
-    paid_in = created.reward + sum(event.collateral for event in events(finished, ev.WorkerJoined))
-    out = sum(event.amount for kind in (ev.Withdrawn, ev.Refunded, ev.Burned) for event in events(finished, kind))
+    (created,) = finished.events(ev.TaskInitialized)
+    paid_in = created.reward + sum(event.collateral for event in finished.events(ev.WorkerJoined))
+    out = sum(event.amount for kind in (ev.Withdrawn, ev.Refunded, ev.Burned) for event in finished.events(kind))
     assert out == paid_in
     workers = [one for one in finished.result()["participants"] if one["role"] == "worker"]
     expected = {one["address"]: created.params.collateral + int(one["earned_wei"]) for one in workers}
-    assert {event.worker: event.amount for event in events(finished, ev.Withdrawn)} == expected
+    assert {event.worker: event.amount for event in finished.events(ev.Withdrawn)} == expected
 
 
 def test_the_log_alone_proves_every_number(finished: RunningDemo) -> None:
-    assert verify(records(finished), chain_id=31337) == []
+    assert verify(finished.records(), chain_id=31337) == []
 
 
-def test_every_global_model_follows_from_the_blobs_and_the_agents_keys(finished: RunningDemo) -> None:
+def test_every_global_model_follows_from_the_blobs_and_the_agents_keys(
+    finished: RunningDemo, keys: Mapping[str, Mapping[bytes, RSAPrivateKey]]
+) -> None:
     """Each worker's view on its own: what it can decrypt, averaged by PROTOCOL 5, is what everybody reported."""
-    log = records(finished)
+    log = finished.records()
     joined = {record.event.worker: record.event.index for record in log if isinstance(record.event, ev.WorkerJoined)}
-    (terms,) = events(finished, ev.TaskInitialized)
-    bases = {event.round: event.base_hash for event in events(finished, ev.ModelCommitted)}
-    (final,) = events(finished, ev.FinalModelAccepted)
-    for name in (f"worker-{number}" for number in range(1, WORKERS + 1)):
-        address, keys = identity_of(finished, name)
+    (terms,) = finished.events(ev.TaskInitialized)
+    bases = {event.round: event.base_hash for event in finished.events(ev.ModelCommitted)}
+    (final,) = finished.events(ev.FinalModelAccepted)
+    workers = {one["name"]: one["address"] for one in finished.result()["participants"] if one["role"] == "worker"}
+    for name, address in workers.items():
         current = blob(finished.directory / "blobs", terms.model_cid)
         assert sha256(current) == terms.params.model_hash == bases[1]
-        for scored in events(finished, ev.RoundScored):
-            models = opened_by(finished, address, keys, scored.round, joined)
+        for scored in finished.events(ev.RoundScored):
+            models = opened_by(finished, address, keys[name], scored.round, joined)
             accepted = [models[index] for index in sorted(models) if scored.accepted >> index & 1]
             current = clipped_mean(current, accepted)
             expected = bases[scored.round + 1] if scored.round < ROUNDS else final.final_hash
@@ -134,7 +221,7 @@ def opened_by(
 ) -> dict[int, bytes]:
     """All models of a round that this worker can read: n - 1 envelopes, and its own."""
     found = {}
-    for event in events(finished, ev.ModelSubmitted):
+    for event in finished.events(ev.ModelSubmitted):
         if event.round == round:
             if event.worker == address:
                 pattern = f"worker-*/networks/*/models/{event.model_hash.hex()}.safetensors"
@@ -146,13 +233,6 @@ def opened_by(
             found[joined[event.worker]] = model
     assert len(found) == WORKERS
     return found
-
-
-def identity_of(finished: RunningDemo, name: str) -> tuple[str, Mapping[bytes, RSAPrivateKey]]:
-    home = finished.directory / name
-    password = (home / "secrets" / "password").read_text().strip()
-    address = next(one["address"] for one in finished.result()["participants"] if one["name"] == name)
-    return address, load_encryption_keys(home / "keystore" / "encryption", password)
 
 
 def test_each_worker_opened_everybody_elses_model_in_every_round(finished: RunningDemo) -> None:

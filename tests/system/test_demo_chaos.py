@@ -12,7 +12,6 @@ import pytest
 
 from agents.demo.chaos import Chaos, Kind, What, faults
 from bfl_events import schema as ev
-from bfl_events.export import read_export
 from bfl_events.verify import verify
 from tests.system.demo_process import RunningDemo, running_demo
 
@@ -74,13 +73,12 @@ def test_what_happened_is_what_the_seed_had_planned(soaked: RunningDemo) -> None
 
 
 def test_a_requester_that_is_gone_for_ever_still_gets_the_attested_model_by_a_command(soaked: RunningDemo) -> None:
-    records = list(read_export(soaked.directory / "events.jsonl"))
-    (accepted,) = [one.event for one in records if isinstance(one.event, ev.FinalModelAccepted)]
+    (accepted,) = soaked.events(ev.FinalModelAccepted)
     model = (soaked.directory / "model.safetensors").read_bytes()
     assert hashlib.sha256(model).digest() == accepted.final_hash
     assert not list((soaked.directory / "requester" / "results").glob("*.safetensors"))
     assert not soaked.seen("requester", "agent.stopped")
-    assert verify(records, chain_id=31337) == []
+    assert verify(soaked.records(), chain_id=31337) == []
 
 
 def test_recovery_times_are_told_for_every_kill_that_was_survived(soaked: RunningDemo) -> None:

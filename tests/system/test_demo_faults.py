@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bfl_events import schema as ev
-from bfl_events.export import read_export
 from bfl_events.rules import Fault
 from tests.system.demo_process import RunningDemo, alive, children, kill, running_demo
 
@@ -31,7 +30,7 @@ def proven(demo: RunningDemo) -> None:
     result = demo.result()
     assert result["ok"] is True, result["proof"]
     assert not demo.processes(), "somebody was left running"
-    events = [record.event for record in read_export(demo.directory / "events.jsonl")]
+    events = [record.event for record in demo.records()]
     assert not [event for event in events if isinstance(event, ev.DeadlineMissed)]
     fines = [event for event in events if isinstance(event, ev.WorkerPenalized)]
     assert not [fine for fine in fines if fine.amount or fine.reason != Fault.LOW]
@@ -56,6 +55,9 @@ def test_any_process_may_be_killed_in_the_middle_of_a_round(directory: Path) -> 
         restarts = {one["name"]: one["restarts"] for one in demo.result()["participants"]}
         assert restarts == {"requester": 2, "worker-1": 2, "worker-2": 1, "worker-3": 1}
         assert demo.result()["restarts"] == 6
+        assert ", 6 restarts.\n" in demo.stdout.read_text()
+        for line in ("requester died and was started again (2)", "worker-3 died and was started again (1)"):
+            assert demo.stderr.read_text().count(line) == 1
 
 
 def test_the_task_ends_while_the_supervisor_is_frozen(directory: Path) -> None:
@@ -77,14 +79,21 @@ def interrupted_in_round_1(directory: Path) -> Iterator[RunningDemo]:
         yield demo
 
 
+def stopped(demo: RunningDemo, everybody: list[int]) -> None:
+    """It ends soon, says so, and nobody outlives it."""
+    assert demo.wait(15) == 130
+    assert demo.stderr.read_text().endswith("\nStopped by SIGINT. Nothing is left running.\n")
+    assert "Traceback" not in demo.stderr.read_text()
+    assert not [pid for pid in everybody if alive(pid)]
+    assert not demo.processes()
+
+
 def test_ctrl_c_in_the_middle_of_a_round_leaves_nothing_running(interrupted_in_round_1: RunningDemo) -> None:
     demo = interrupted_in_round_1
     everybody = demo.everybody()
     assert len(everybody) >= 1 + 1 + 4 + 3, "the supervisor, the chain, four agents, three learning children"
     demo.process.send_signal(signal.SIGINT)
-    assert demo.wait(15) == 130
-    assert "Traceback" not in demo.told()
-    assert not [pid for pid in everybody if alive(pid)]
+    stopped(demo, everybody)
     assert demo.seen("worker-1", "agent.stopped"), "agents were asked to end, not killed"
 
 
@@ -93,10 +102,7 @@ def test_ctrl_c_during_the_set_up_leaves_nothing_running(directory: Path) -> Non
         demo.until((directory / "worker-3" / "config.toml").exists, "homes were made")
         everybody = demo.everybody()
         demo.process.send_signal(signal.SIGINT)
-        assert demo.wait(15) == 130
-        assert "Traceback" not in demo.told()
-        assert not [pid for pid in everybody if alive(pid)]
-        assert not demo.processes()
+        stopped(demo, everybody)
 
 
 def test_nothing_outlives_a_killed_supervisor(directory: Path) -> None:
