@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.demo.processes import command_line
 from bfl_events import schema as ev
 from bfl_events.rules import Fault
 from tests.system.demo_process import RunningDemo, alive, children, kill, running_demo
@@ -103,6 +104,39 @@ def test_ctrl_c_during_the_set_up_leaves_nothing_running(directory: Path) -> Non
         everybody = demo.everybody()
         demo.process.send_signal(signal.SIGINT)
         stopped(demo, everybody)
+
+
+def test_an_agent_that_fails_for_good_ends_the_demo_and_is_named(directory: Path) -> None:
+    with running_demo(directory) as demo:
+        demo.until(lambda: all(demo.seen(name, "agent.started") for name in EVERYBODY), "all agents ran")
+        everybody = demo.everybody()
+        with (directory / "worker-2" / "config.toml").open("a") as file:
+            file.write("this is no setting\n")
+        kill(demo.agent("worker-2"))
+        assert demo.wait(30) == 23
+        told = demo.stderr.read_text()
+        assert "✗ worker-2 ended with exit code 10, and starting it again does not help.\n" in told
+        assert "worker-2 died and was started again (2)" not in told, "it would not help"
+        assert "config.toml cannot be read" in told, "why it failed"
+        assert str(directory / "worker-2" / "logs") in told, "where to look"
+        assert demo.stdout.read_text() == "", "there is no result"
+        demo.gone(everybody)
+        assert not demo.processes()
+        assert (directory / "worker-2" / "logs" / "agent.log").exists(), "the files are kept"
+
+
+def test_ctrl_c_while_the_result_is_checked_leaves_nothing_running(directory: Path) -> None:
+    """The examiner's learning child hangs from the first round on, so that there is something left to check."""
+    with running_demo(directory, "--rounds", "1") as demo:
+        demo.until(lambda: demo.seen("worker-1", "train.started", round=1), "training began")
+        (examiner,) = [pid for pid in children(demo.process.pid) if "agents.learning.child" in command_line(pid)]
+        kill(examiner, signal.SIGSTOP)
+        demo.until(lambda: demo.stderr.read_text().endswith("all agents have ended; checking\n"), "it checks")
+        everybody = demo.everybody()
+        demo.process.send_signal(signal.SIGINT)
+        stopped(demo, everybody)
+        assert not alive(examiner)
+        assert not (directory / "result.json").exists()
 
 
 def test_nothing_outlives_a_killed_supervisor(directory: Path) -> None:
