@@ -1,13 +1,15 @@
 # One command per wish; each sets up what it needs, in .venv and contracts/node_modules, from the package registries alone.
 # Options: make demo ARGS="--workers 5 --task mnist --data-dir DIR"   make test ARGS="-k envelope"   PYTHON=python3.12
 #          make bench MNIST_DIR=DIR BENCHMARKS="fold start"      DIR: MNIST's four files; by default every benchmark
-#          make chaos ARGS="-k executed" SOAK="--minutes 5 --seed 7"      ARGS: pytest's, SOAK: the demo's
+#          make chaos ARGS="-k executed" SOAK="--minutes 5 --seed 7"      ARGS: pytest's, SOAK: the demo's; without
+#          --minutes it is 15, and each sort of fault has to happen; without --seed other faults come every time
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell \
 	$(name) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(name))))
 ARGS ?=
 SOAK ?=
 BENCHMARKS ?= $(filter-out limits test_%,$(notdir $(basename $(sort $(wildcard tests/benchmarks/*.py)))))
+WHOLE_SOAK := $(if $(findstring --minutes,$(SOAK)),,--minutes 15 --every-fault)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -41,7 +43,7 @@ check: $(READY)
 chaos: $(READY)
 	@trap 'exit 130' INT; failed=; \
 	BFL_CHAOS=full EVERY_ATTACK=1 .venv/bin/python -m pytest tests/crash tests/adversaries $(ARGS) || failed="$$failed tests"; \
-	.venv/bin/bfl-agent demo --chaos kill,rpc,store,reorg --minutes 15 $(SOAK) || failed="$$failed soak"; \
+	.venv/bin/bfl-agent demo --chaos kill,rpc,store,reorg $(WHOLE_SOAK) $(SOAK) || failed="$$failed soak"; \
 	test -z "$$failed" || { echo "chaos: failed:$$failed" >&2; exit 1; }
 
 contracts: $(READY)

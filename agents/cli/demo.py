@@ -36,15 +36,20 @@ def demo(
     attack: Annotated[str, typer.Option(
         metavar="NAME[,NAME]", help=f"How they cheat, in turn: {', '.join(Attack)}.")] = Attack.LABEL_FLIP.value,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep everything there.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the data's partition, and of the plan of faults.")] = 0,
+    seed: Annotated[int | None, typer.Option(
+        min=0, help="Of the data's partition and of the faults; without it 0, and at random with --chaos.",
+        show_default=False)] = None,
     chaos: Annotated[
         str, typer.Option(metavar="KINDS", help="Faults while it runs: kill,rpc,store,reorg.", show_default=False)
     ] = "",
     minutes: Annotated[float, typer.Option(min=0.1, max=1_440, help="How long, task after task, with --chaos.")] = 1,
+    every_fault: Annotated[bool, typer.Option(
+        "--every-fault", help="With --chaos: nothing is proven unless each sort of fault happened.")] = False,
 ) -> None:
     """Start a chain, a requester and workers on this machine; train, attest, pay; prove it; end everything."""
     from agents.demo.entry import Wish, demonstrate
 
     session: Session = ctx.obj
-    wish = Wish(workers, rounds, task.value, data_dir, malicious, _attacks(attack), seed, keep, chaos, minutes)
+    wish = Wish(workers, rounds, task.value, data_dir, malicious, _attacks(attack), seed, keep, chaos, minutes,
+                every_fault)
     raise typer.Exit(demonstrate(wish, session))

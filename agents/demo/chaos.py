@@ -89,11 +89,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """What the operator asked for. `minutes`: no fault begins, and no task, after them."""
+    """What the operator asked for. `minutes`: no fault begins, and no task, after them. `every`: each sort of fault has
+    to happen, or the soak proves nothing."""
 
     kinds: frozenset[Kind]
     seed: int
     minutes: float
+    every: bool = False
+
+    @property
+    def sorts(self) -> list[What]:
+        """What can happen."""
+        return [what for what in What if KIND_OF[what] in self.kinds]
 
     @property
     def moves_the_chain(self) -> bool:

@@ -74,6 +74,9 @@ def _faults(result: Mapping[str, Any]) -> Iterator[str]:
     faults = result["faults"]
     yield f"Faults of seed {faults['seed']} in {len(result['tasks'])} task{'s' if len(result['tasks']) > 1 else ''}:"
     yield from (f"  {count:4}  {what}" for what, count in faults["what"].items())
+    yield from (f"     0  {what}" for what in faults["never"])
+    if depths := [f"{blocks} ({count})" for blocks, count in faults["depths"].items()]:
+        yield f"Blocks replaced by a reorganisation, and how often: {', '.join(depths)}"
     yield (f"Agents killed: {faults['kills']}; working again after {_of(faults['recovery_s'])}, "
            f"without waiting for a processor {_of(faults['quiet_s'])}; "
            f"back in their round after {_of(faults['resumed_s'])}; processor time {_of(faults['cpu_s'])}")

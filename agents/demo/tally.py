@@ -47,23 +47,29 @@ class End:
 def document(chaos: Chaos, lived: Sequence[Lived], end: End) -> dict[str, Any]:
     """`result.json` as of a demo without chaos, for the last task; `ok` and `restarts` speak for all of them."""
     proofs = [prove(replace(one.facts, left=end.left)) for one in lived]
-    last = lived[-1]
-    run = Run(last.picture, end.task_name, end.wall_s, proofs[-1], last.records, last.logs, last.peaks_mib,
+    faults, last = tally(chaos, lived), lived[-1]
+    enough = _enough(faults["never"]) if chaos.every else []
+    run = Run(last.picture, end.task_name, end.wall_s, [*proofs[-1], *enough], last.records, last.logs, last.peaks_mib,
               last.facts.balance_wei, end.gas)
     return {
         **of_run(run),
-        "ok": all(check.holds for checks in proofs for check in checks),
+        "ok": all(check.holds for checks in (*proofs, enough) for check in checks),
         "restarts": sum(sum(one.picture.restarts.values()) for one in lived),
         "tasks": [_task(one, checks) for one, checks in zip(lived, proofs, strict=True)],
-        "faults": tally(chaos, lived),
+        "faults": faults,
     }
+
+
+def _enough(never: Sequence[str]) -> list[Check]:
+    return [Check("every sort of fault happened", not never, "never: " + ", ".join(never) if never else "all of them")]
 
 
 def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
     """Counts of what really happened, and recovery times in seconds.
 
-    `kills` counts agents, `children` learning children, the others faults. `recovery_s`: from a killed agent's start to
-    its next useful act, `resumed_s`: to its first decision in the resumed round; both over the starts during which the
+    `kills` counts agents, `children` learning children, the others faults. `never`: what could have happened and did
+    not. `depths`: reorganisations by how many blocks they replaced. `recovery_s`: from a killed agent's start to its
+    next useful act, `resumed_s`: to its first decision in the resumed round; both over the starts during which the
     agent's way to the chain was free, `all` over every start. `quiet_s`: `recovery_s` without the waiting for a
     processor that others had; `cpu_s`: processor time until it had resumed. `epochs_repeated`: the most that one
     training lost by an interruption.
@@ -71,7 +77,8 @@ def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
     happened = [one for task in lived for one in task.happened if one.count]
     back = [one for task in lived for one in task.recoveries]
     free = [one for task in lived for one in task.recoveries if not _troubled(one, task.happened)]
-    kinds = Counter(one.fault.kind for one in happened)
+    kinds, sorts = Counter(one.fault.kind for one in happened), Counter(one.fault.what for one in happened)
+    depths = Counter(one.count for one in happened if one.fault.what is What.REORG)
     return {
         "seed": chaos.seed,
         "kinds": sorted(chaos.kinds),
@@ -81,7 +88,9 @@ def tally(chaos: Chaos, lived: Sequence[Lived]) -> dict[str, Any]:
         "reorgs": kinds[Kind.REORG],
         "rpc": kinds[Kind.RPC],
         "store": kinds[Kind.STORE],
-        "what": dict(sorted(Counter(one.fault.what.value for one in happened).items())),
+        "what": {what.value: count for what, count in sorted(sorts.items())},
+        "never": [what.value for what in sorted(chaos.sorts) if not sorts[what]],
+        "depths": {str(blocks): count for blocks, count in sorted(depths.items())},
         "recovery_s": _times([one.useful_s for one in free], [one.useful_s for one in back]),
         "resumed_s": _times([one.resumed_s for one in free], [one.resumed_s for one in back]),
         "quiet_s": percentiles(one.quiet_s for one in free),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure
 from agents.demo import entry
+from agents.demo.chaos import Chaos
 from agents.demo.display import Display
 from agents.demo.plan import Plan
 from tests.cli.command import Answer, Operator
@@ -85,6 +88,65 @@ def test_a_run_that_cannot_go_on_keeps_its_files_too(monkeypatch: pytest.MonkeyP
     assert "✗ The local chain ended.\n  Why  It was killed.\n" in answer.err
     (directory,) = kept(tmp_path)
     assert f"The run's files are kept in {directory}." in answer.err
+
+
+Soak = tuple[Plan, Chaos]
+
+
+def soaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *options: str) -> tuple[Soak, Answer]:
+    """What a soak that fails was asked to do, and what was said of it."""
+    asked: list[Soak] = []
+
+    async def fail(plan: Plan, chaos: Chaos, display: Display) -> dict[str, Any]:
+        asked.append((replace(plan, directory=tmp_path), chaos))
+        raise Failure("The task does not end.", exit=Exit.ENDED_BADLY)
+
+    monkeypatch.setattr(entry, "endure", fail)
+    answer = Operator(tmp_path / "home")("demo", *options)
+    assert answer.code == 23
+    return asked[0], answer
+
+
+@pytest.mark.parametrize("options", [
+    "--chaos kill", "--chaos rpc,store --seed 0 --minutes 0.5", "--chaos reorg --workers 5 --rounds 2 --every-fault",
+    "--chaos kill --malicious 2 --attack noise,lazy --minutes 1.2345678", "--chaos kill --task mnist --data-dir .",
+])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_soak_that_fails_tells_the_command_that_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: str, *, as_json: bool
+) -> None:
+    asked, answer = soaks(monkeypatch, tmp_path, *options.split(), *(["--json"] if as_json else []))
+    lines = answer.err.splitlines()
+    (told,) = [json.loads(line)["again"] for line in lines if line.startswith('{"again":')] if as_json else \
+        [line.removeprefix("again: ") for line in lines if line.startswith("again: ")]
+    program, command, *words = shlex.split(told)
+    assert (program, command) == ("bfl-agent", "demo")
+    assert "--seed" in words
+    assert soaks(monkeypatch, tmp_path, *words)[0] == asked
+
+
+def test_without_a_seed_the_faults_are_others_every_time_and_the_seed_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = [soaks(monkeypatch, tmp_path, "--chaos", "kill,rpc") for _ in range(5)]
+    assert len({chaos.seed for (_, chaos), _ in found}) > 1
+    for (plan, chaos), answer in found:
+        assert plan.seed == chaos.seed
+        assert f" s  kill,rpc for 1 minutes, seed {chaos.seed}\n" in answer.err
+
+
+def test_a_demo_without_faults_always_has_the_same_data_and_needs_no_command_to_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seeds = []
+
+    async def run(plan: Plan, display: Display) -> dict[str, Any]:
+        seeds.append(plan.seed)
+        return BROKEN
+
+    assert "again" not in demo(monkeypatch, tmp_path, run).err
+    demo(monkeypatch, tmp_path, run, "--seed", "7")
+    assert seeds == [0, 7]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

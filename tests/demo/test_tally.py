@@ -38,8 +38,8 @@ def lived(*faults: Happened, recoveries: Sequence[Recovery] = (), **changes: Any
     return Lived(Path("task-1"), picture, found, (), {}, {}, faults, recoveries)
 
 
-def told(*tasks: Lived, left: Sequence[str] = ()) -> dict[str, Any]:
-    return document(CHAOS, tasks, End("digits", 12.0, {}, left))
+def told(*tasks: Lived, left: Sequence[str] = (), chaos: Chaos = CHAOS) -> dict[str, Any]:
+    return document(chaos, tasks, End("digits", 12.0, {}, left))
 
 
 def test_faults_are_counted_by_kind_and_kills_by_process() -> None:
@@ -52,6 +52,31 @@ def test_faults_are_counted_by_kind_and_kills_by_process() -> None:
         "seed": 7, "kills": 8, "children": 2, "reorgs": 1, "rpc": 2, "store": 1, "minutes": 1.5}
     assert faults["what"]["reorganisation"] == 1, "one that the node refused does not count"
     assert [one["task"] for one in faults["happened"]] == [1] * 6 + [2] * 3
+
+
+def test_what_could_have_happened_and_did_not_is_told_and_how_deep_reorganisations_went() -> None:
+    found = told(lived(happened(What.REORG, 1, 1, 6), happened(What.REORG, 2, 2, 0)),
+                 lived(happened(What.REORG, 1, 1, 2), happened(What.REORG, 2, 2, 6), happened(What.AGENTS, 3, 3, 0)),
+                 chaos=replace(CHAOS, kinds=frozenset({Kind.REORG, Kind.KILL})))
+    assert found["faults"]["depths"] == {"2": 1, "6": 2}
+    assert found["faults"]["never"] == [
+        "everybody killed", "killed", "killed for ever", "learning child killed"]
+    assert found["ok"] is True, "nobody asked for all of them"
+    text = "\n".join(summary.lines(found, None))
+    assert "\n     3  reorganisation\n     0  everybody killed\n     0  killed\n" in text
+    assert "Blocks replaced by a reorganisation, and how often: 2 (1), 6 (2)\n" in text
+
+
+@pytest.mark.parametrize("missing", [None, *What])
+def test_whoever_asks_for_every_fault_gets_no_proof_without_one_of_them(missing: What | None) -> None:
+    every, half = replace(CHAOS, every=True), len(What) // 2
+    faults = [happened(what, 1, 2, count=int(what is not missing)) for what in What]
+    found = told(lived(*faults[:half]), lived(*faults[half:]), chaos=every)
+    assert found["ok"] is (missing is None)
+    assert [task["ok"] for task in found["tasks"]] == [True, True]
+    last = "✓ every sort of fault happened: all of them" if missing is None else \
+        f"✗ every sort of fault happened: never: {missing}"
+    assert last in summary.lines(found, None)
 
 
 def test_recovery_times_leave_out_starts_during_which_the_chain_was_out_of_reach() -> None:
