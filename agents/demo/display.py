@@ -75,10 +75,10 @@ class Display:
             self._phase, self._summed_up_at = picture.phase, self.elapsed_s
             busy = {one.name: picture.doing.get(one.name, "") for one in picture.participants}
             steps = ", ".join(f"{name} {what}" for name, what in busy.items() if what not in ("", IDLE))
-            self.say("   ".join(part for part in (picture.phase, steps, f"gas {picture.gas:,}") if part))
+            self.say("   ".join(part for part in (picture.phase, steps, picture.spent) if part))
 
     def _tables(self, picture: Picture) -> Group:
-        head = Text(f"{self.elapsed_s:6.1f} s  {picture.phase}   gas {picture.gas:,}", style="bold")
+        head = Text(f"{self.elapsed_s:6.1f} s  {picture.phase}   {picture.spent}", style="bold")
         people = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         for column in ("", "account", "now", "restarts"):
             people.add_column(column)

@@ -33,14 +33,19 @@ class Quality:
 
 @dataclass(slots=True)
 class Picture:
-    """The demo as of now. `quality`: by the model's SHA-256. `doing`, `restarts`: by the participant's name."""
+    """The demo as of now. `quality`: by the model's SHA-256. `doing`, `restarts`: by the participant's name. `gas`: so
+    far, None where blocks may be taken back, so that it is counted in the end."""
 
     participants: tuple[Participant, ...]
     task: TaskState | None = None
     quality: dict[bytes, Quality] = field(default_factory=dict)
     doing: dict[str, str] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
-    gas: int = 0
+    gas: int | None = None
+
+    @property
+    def spent(self) -> str:
+        return "" if self.gas is None else f"gas {self.gas:,}"
 
     @property
     def phase(self) -> str:

@@ -94,4 +94,8 @@ def test_whoever_wants_quiet_is_told_nothing() -> None:
 
 def test_before_the_task_is_seen_there_is_nothing_to_tell_but_that() -> None:
     assert not list(changes(Picture(PEOPLE)))
-    assert told(Picture(PEOPLE))[-1].endswith(" s  setting up   gas 0")
+    assert told(Picture(PEOPLE, gas=0))[-1].endswith(" s  setting up   gas 0")
+
+
+def test_no_gas_is_told_where_it_is_not_counted_yet() -> None:
+    assert told(replace(training(), gas=None))[-1].endswith("worker-1 training")
