@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from bfl_events.schema import ModelSubmitted
 
 
 def sha256(data: bytes) -> bytes:
@@ -87,3 +89,18 @@ def blob(store: Path, cid: bytes) -> bytes:
     """A blob of the embedded store, where every pin is the file itself."""
     name = "b" + base64.b32encode(cid).decode().lower().rstrip("=")
     return next(store.glob(f"pins/*/{name}")).read_bytes()
+
+
+def opened_by(
+    demo: Path, address: str, keys: Mapping[bytes, RSAPrivateKey], published: Iterable[ModelSubmitted]
+) -> dict[str, bytes]:
+    """By worker: all models of a round that one of them can read; its own from its home, others from envelopes."""
+    found = {}
+    for event in published:
+        if event.worker == address:
+            model = next(demo.glob(f"worker-*/networks/*/models/{event.model_hash.hex()}.safetensors")).read_bytes()
+        else:
+            model = open_envelope(blob(demo / "blobs", event.cid), bytes.fromhex(address[2:]), keys)
+        assert sha256(model) == event.model_hash
+        found[event.worker] = model
+    return found

@@ -27,7 +27,7 @@ from bfl_events.verify import verify
 from tests.cli.command import Operator
 from tests.cli.test_pages import PROGRAMS, understood
 from tests.system.demo_process import RunningDemo, running_demo
-from tests.system.recompute import blob, clipped_mean, open_envelope, sha256
+from tests.system.recompute import blob, clipped_mean, opened_by, sha256
 from tests.system.secret_forms import secret_forms, written
 
 pytestmark = pytest.mark.demo
@@ -204,8 +204,7 @@ def test_every_global_model_follows_from_the_blobs_and_the_agents_keys(
     finished: RunningDemo, keys: Mapping[str, Mapping[bytes, RSAPrivateKey]]
 ) -> None:
     """Each worker's view on its own: what it can decrypt, averaged by PROTOCOL 5, is what everybody reported."""
-    log = finished.records()
-    joined = {record.event.worker: record.event.index for record in log if isinstance(record.event, ev.WorkerJoined)}
+    joined = {event.worker: event.index for event in finished.events(ev.WorkerJoined)}
     (terms,) = finished.events(ev.TaskInitialized)
     bases = {event.round: event.base_hash for event in finished.events(ev.ModelCommitted)}
     (final,) = finished.events(ev.FinalModelAccepted)
@@ -214,30 +213,14 @@ def test_every_global_model_follows_from_the_blobs_and_the_agents_keys(
         current = blob(finished.directory / "blobs", terms.model_cid)
         assert sha256(current) == terms.params.model_hash == bases[1]
         for scored in finished.events(ev.RoundScored):
-            models = opened_by(finished, address, keys[name], scored.round, joined)
+            published = [event for event in finished.events(ev.ModelSubmitted) if event.round == scored.round]
+            models = {joined[worker]: model
+                      for worker, model in opened_by(finished.directory, address, keys[name], published).items()}
+            assert len(models) == WORKERS
             accepted = [models[index] for index in sorted(models) if scored.accepted >> index & 1]
             current = clipped_mean(current, accepted)
             expected = bases[scored.round + 1] if scored.round < ROUNDS else final.final_hash
             assert sha256(current) == expected, f"{name}, round {scored.round}"
-
-
-def opened_by(
-    finished: RunningDemo, address: str, keys: Mapping[bytes, RSAPrivateKey], round: int, joined: Mapping[str, int]
-) -> dict[int, bytes]:
-    """All models of a round that this worker can read: n - 1 envelopes, and its own."""
-    found = {}
-    for event in finished.events(ev.ModelSubmitted):
-        if event.round == round:
-            if event.worker == address:
-                pattern = f"worker-*/networks/*/models/{event.model_hash.hex()}.safetensors"
-                model = next(finished.directory.glob(pattern)).read_bytes()
-            else:
-                envelope = blob(finished.directory / "blobs", event.cid)
-                model = open_envelope(envelope, bytes.fromhex(address[2:]), keys)
-            assert sha256(model) == event.model_hash
-            found[joined[event.worker]] = model
-    assert len(found) == WORKERS
-    return found
 
 
 def test_each_worker_opened_everybody_elses_model_in_every_round(finished: RunningDemo) -> None:
