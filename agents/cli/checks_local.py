@@ -17,7 +17,7 @@ from agents.cli.checks import Check, fail, ok, warn
 from agents.cli.session import Session, short
 from agents.crypto.accounts import load_account
 from agents.crypto.keystore import KeystoreError
-from agents.identity import choose, password, password_path
+from agents.identity import choose, identities, password, password_path
 from agents.misconfiguration import SettingsError
 from agents.redaction import redact_url
 from agents.settings import Settings
@@ -84,7 +84,7 @@ def _account(settings: Settings) -> Iterator[Check]:
 async def _store(settings: Settings) -> list[Check]:
     address = settings.store_address
     try:
-        store = open_store(address, owner="doctor", deadline=_DEADLINE_S)
+        store = open_store(address, owner=_pins_of(settings), deadline=_DEADLINE_S)
         try:
             found = ok("store", _shown(address), await store.probe())
             return [found, *await _routes(settings, store)]
@@ -92,6 +92,12 @@ async def _store(settings: Settings) -> list[Check]:
             await store.close()
     except (StorageError, ValueError, TimeoutError) as error:
         return [fail("store", _shown(address), str(error), "start the store, or correct store.address")]
+
+
+def _pins_of(settings: Settings) -> str:
+    """The account's own, so that two operators who share a store and try it at once do not meet."""
+    named = (one.address for one in identities(settings.home) if settings.account.address in (None, one.address))
+    return next((address.lower() for address in named), "doctor")
 
 
 async def _routes(settings: Settings, store: BlobStore) -> list[Check]:

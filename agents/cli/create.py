@@ -29,6 +29,7 @@ from agents.crypto.privatefile import write_private
 from agents.effects.contracts import CreatedTask
 from agents.effects.deployment import check_factory
 from agents.effects.model_files import ModelFiles, digest_of
+from agents.effects.ports import Transient
 from agents.identity import Identity, choose, password
 from agents.keyring import Keyring
 from agents.notation import money
@@ -147,13 +148,17 @@ async def _genesis(session: Session, plan: Plan, work: Path, model: Path | None)
     session.note("Building the initial model (starts torch) …")
     fresh = work / "genesis.safetensors"
     seed = int.from_bytes(plan.nonce[:7], "big")
-    async with open_learner(session.settings, plan.draft.specification, work) as learner:
-        await learner.request("genesis", {"seed": seed, "out": str(fresh)})
-        if model is None:
-            return fresh
-        checked: Mapping[str, Any] = await learner.request(
-            "check", {"path": str(model.absolute()), "genesis": str(fresh)}
-        )
+    try:
+        async with open_learner(session.settings, plan.draft.specification, work) as learner:
+            await learner.request("genesis", {"seed": seed, "out": str(fresh)})
+            if model is None:
+                return fresh
+            checked: Mapping[str, Any] = await learner.request(
+                "check", {"path": str(model.absolute()), "genesis": str(fresh)}
+            )
+    except Transient as error:
+        do = "Repeat the command; nothing was sent."
+        raise Failure("The initial model was not built.", f"{error}.", do, Exit.PLUGIN) from None
     if not checked["valid"]:
         raise Failure(
             f"{model} is no initial model for this task.",

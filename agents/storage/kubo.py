@@ -6,7 +6,6 @@ through it and every answer's shape is checked, content is streamed on its sessi
 
 import asyncio
 import json
-import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -20,10 +19,17 @@ from yarl import URL
 from agents.storage.cid import LEAF_BYTES, UnixFsHasher, to_text
 from agents.storage.download import Download
 from agents.storage.kubo_errors import check, translated
-from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
+from agents.storage.store import (
+    PROBE_BYTES,
+    BlobCorrupt,
+    BlobMissing,
+    StorageError,
+    StoreUnavailable,
+    check_owner,
+    probe_content,
+)
 from bfl_events.boundaries import Boundary, passing
 
-_PROBE_BYTES: Final = 4096
 _UPLOAD_BYTES: Final = 1 << 20
 _CONNECT_SECONDS: Final = 5.0
 _MARKS: Final = "/bfl-agent"
@@ -130,10 +136,10 @@ class KuboStore:
     async def probe(self) -> str:
         with tempfile.TemporaryDirectory() as scratch:
             source, back = Path(scratch, "source"), Path(scratch, "back")
-            source.write_bytes(secrets.token_bytes(_PROBE_BYTES))
+            source.write_bytes(probe_content(self._owner))
             cid = await self.put(source)
             try:
-                await self.get(cid, back, max_bytes=_PROBE_BYTES)
+                await self.get(cid, back, max_bytes=PROBE_BYTES)
             finally:
                 await self.unpin(cid)
         async with self._asking("probing", StoreUnavailable) as client:

@@ -19,11 +19,18 @@ from agents.storage.cid import UnixFsHasher, chunks, parse, to_text
 from agents.storage.download import Download
 from agents.storage.format import refuse_newer, stamp_store
 from agents.storage.partfile import PartFile, disk_errors, sweep
-from agents.storage.store import BlobCorrupt, BlobMissing, StorageError, StoreUnavailable, check_owner
+from agents.storage.store import (
+    PROBE_BYTES,
+    BlobCorrupt,
+    BlobMissing,
+    StorageError,
+    StoreUnavailable,
+    check_owner,
+    probe_content,
+)
 from bfl_events.boundaries import Boundary, passing
 from bfl_events.durable import sync_directory
 
-_PROBE_BYTES: Final = 4096
 _NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 _T = TypeVar("_T")
 
@@ -187,10 +194,10 @@ class LocalStore:
     def _probe(self, stop: Event) -> str:
         with disk_errors(f"probing the store {self._directory}"), tempfile.TemporaryDirectory() as scratch:
             source, back = Path(scratch, "source"), Path(scratch, "back")
-            source.write_bytes(secrets.token_bytes(_PROBE_BYTES))
+            source.write_bytes(probe_content(self._mine.name))
             cid = self._put(source, stop)
             try:
-                self._get(cid, back, _PROBE_BYTES, stop)
+                self._get(cid, back, PROBE_BYTES, stop)
             finally:
                 self._unpin(to_text(cid))
             pinned = sum(1 for _ in self._mine.iterdir())

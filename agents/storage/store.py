@@ -3,10 +3,12 @@
 A blob is immutable bytes named by their CID (36 bytes, see cid.py). Every call ends within the store's deadline.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
+PROBE_BYTES: Final = 4096
 _OWNER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -15,6 +17,11 @@ def check_owner(owner: str) -> str:
     if not _OWNER.fullmatch(owner):
         raise ValueError(f"a store's owner is 1 to 64 of A-Z a-z 0-9 . _ - and starts with no dot, not {owner!r}")
     return owner
+
+
+def probe_content(owner: str) -> bytes:
+    """What a probe puts and takes away again: the same each time, so that the next takes what a killed one left."""
+    return hashlib.shake_256(owner.encode()).digest(PROBE_BYTES)
 
 
 class StorageError(Exception):

@@ -23,9 +23,17 @@ GIVING_UP = frozenset({B.OUTBOX_ABANDON, B.OUTBOX_VERSION, B.OUTBOX_BURY, B.OUTB
 REQUESTER = AGENT - {B.BLOB_PIN} | GIVING_UP | {B.RESULT_DELIVER}
 KUBO = frozenset({B.KUBO_ADD, B.KUBO_PIN, B.KUBO_MARK, B.KUBO_UNPIN, B.KUBO_UNMARK})     # with an IPFS node as store
 KUBO_REQUESTER = frozenset({B.KUBO_PIN})
-COMMANDS = frozenset({
-    B.ACCOUNT_WRITE, B.KEY_WRITE, B.PRIVATE_WRITE, B.CONFIG_WRITE, B.FINAL_WRITE, B.LOG_EXPORT, B.VIEW_DROP,
-})
+COMMANDS = {        # every step that a command passes which changes something; others read
+    "init": frozenset({B.PRIVATE_WRITE, B.ACCOUNT_WRITE}),
+    "keys rotate": frozenset({B.KEY_WRITE}),
+    "contracts deploy": SENDING | {B.OUTBOX_CREATE, B.PRIVATE_WRITE, B.CONFIG_WRITE},
+    "task create": SENDING | {
+        B.OUTBOX_CREATE, B.LOG_CREATE, B.LOG_ANCHOR, B.LOG_APPEND, B.KEY_WRITE, B.STORE_STAMP, B.BLOB_PUT, B.BLOB_GET,
+        B.BLOB_UNPIN, B.CHILD_MODEL, B.MODEL_ADOPT, B.PRIVATE_WRITE},
+    "models get": frozenset({B.FINAL_WRITE}),
+    "export": frozenset({B.LOG_EXPORT}),
+    "task list": frozenset({B.VIEW_DROP}),
+}
 
 
 HOMES = frozenset({B.HOME_STAMP, B.STORE_STAMP, B.SALVAGE_MOVE})     # once, or only where something is damaged

@@ -23,6 +23,8 @@ import agents.cli.create
 import agents.composition
 import agents.storage.kubo
 from agents.cli import main
+from agents.crypto import keys
+from agents.crypto.keystore import LIGHT_SCRYPT
 from agents.effects import compute
 from bfl_events.cli import main as events_main
 from tests.crash.witness import watch_if_asked
@@ -83,6 +85,7 @@ def _live(wish: dict[str, Any]) -> NoReturn:
     os.environ.update(wish["environment"])
     sys.argv = wish["argv"]
     compute.learning_command = lambda python=sys.executable: _PUPIL     # the children of these agents need no torch
+    keys.save_encryption_key.__kwdefaults__["scrypt_n"] = LIGHT_SCRYPT    # and their keys need not last
     code = 1
     try:
         watch_if_asked(os.environ)

@@ -4,64 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from agents.cli.configfile import with_values
 from agents.crypto.accounts import list_accounts
 from agents.crypto.keys import load_encryption_keys
-from agents.home import Home
-from agents.identity import choose
-from bfl_events.boundaries import VARIABLE, Boundary
+from bfl_events.boundaries import Boundary
 from bfl_events.export import read_export
-from tests.anvil import Anvil, start_anvil
+from bfl_events.schema import TaskCreated
+from tests.anvil import Anvil, deploy, start_anvil
 from tests.crash import matrix
 from tests.crash.births import Nursery
+from tests.crash.desk import Desk
+from tests.crash.events import topic
+from tests.crash.matrix import both
 from tests.crash.stage import CHAIN_ID, FUNDS, Stage
 
 SIDES = ("before", "after")
-KILLED = -signal.SIGKILL
-
-
-class Desk:
-    """Where commands are given. `dies` demands that the failpoint was come to."""
-
-    def __init__(self, directory: Path, nursery: Nursery) -> None:
-        self.directory, self._nursery, self._number = directory, nursery, 0
-        self.home = Home(directory / "home")
-
-    def run(self, *argv: str, failpoint: str = "") -> int:
-        self._number += 1
-        self._output = self.directory / f"{self._number}.output"
-        environment = {VARIABLE: failpoint} if failpoint else {}
-        return self._nursery.command(argv, self._output, environment)
-
-    def dies(self, failpoint: str, *argv: str) -> None:
-        assert self.run(*argv, failpoint=failpoint) == KILLED, self._output.read_text()
-        assert f"failpoint {failpoint.partition(':')[0]}" in self._output.read_text()
-
-    def does(self, *argv: str) -> str:
-        assert self.run(*argv) == 0, self._output.read_text()
-        return self._output.read_text()
-
-    def agent(self, *argv: str) -> Sequence[str]:
-        return ("bfl-agent", *argv, "--home", str(self.home.root))
-
-    def init(self) -> Sequence[str]:
-        return self.agent("init", "--new-account", "--light-kdf")
-
-    def files(self) -> set[str]:
-        """Below the home, by names without the time and the address in them."""
-        found = (path.relative_to(self.home.root) for path in self.home.root.rglob("*") if path.is_file())
-        return {str(path.parent / path.name.partition("--")[0]) for path in found}
+INIT = [(Boundary.PRIVATE_WRITE, 1), (Boundary.PRIVATE_WRITE, 2), (Boundary.ACCOUNT_WRITE, 1)]
+SPECIFICATION = """
+[task]
+id = "tiny"
+classes = 3
+[terms]
+rounds = 1
+reward = "0.02 ether"
+collateral = "0.009 ether"
+min_workers = 2
+min_active = 2
+max_workers = 3
+"""
+REWARD = 2 * 10**16
 
 
 @pytest.fixture
-def desk(tmp_path: Path, nursery: Nursery) -> Desk:
-    return Desk(tmp_path, nursery)
+def desk(tmp_path: Path, nursery: Nursery, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """In the end the test has killed at each step of the command that it is for: on its `side`, or on both."""
+    (command,) = request.node.get_closest_marker("kills").args
+    given = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    steps = {given["step"]} if "step" in given else matrix.COMMANDS[command]
+    made = Desk(tmp_path, nursery)
+    yield made
+    assert made.fired == {one for one in both(steps) if one.endswith(given.get("side", ""))}
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +57,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
         yield anvil
 
 
+@pytest.mark.kills("init")
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize(("step", "passing"), [
-    (Boundary.PRIVATE_WRITE, 1), (Boundary.PRIVATE_WRITE, 2), (Boundary.ACCOUNT_WRITE, 1)])
+@pytest.mark.parametrize(("step", "passing"), INIT)
 def test_a_home_whose_making_was_cut_short_is_completed(desk: Desk, step: Boundary, passing: int, side: str) -> None:
     desk.dies(f"{step}.{side}:{passing}", *desk.init())
     desk.does(*desk.init())
@@ -80,6 +67,7 @@ def test_a_home_whose_making_was_cut_short_is_completed(desk: Desk, step: Bounda
     assert len(list_accounts(desk.home.keystore)) == 1
 
 
+@pytest.mark.kills("keys rotate")
 @pytest.mark.parametrize("side", SIDES)
 def test_a_rotation_that_was_cut_short_leaves_only_whole_keys(desk: Desk, side: str) -> None:
     desk.does(*desk.init())
@@ -90,21 +78,70 @@ def test_a_rotation_that_was_cut_short_leaves_only_whole_keys(desk: Desk, side: 
     assert desk.files() == {"config.toml", "secrets/password", "keystore/UTC", "keystore/encryption/RSA"}
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_a_deployment_that_was_cut_short_is_found_again_not_repeated(desk: Desk, chain: Anvil, side: str) -> None:
-    desk.does(*desk.init())
-    text = with_values(desk.home.config.read_text(), "chain", {"rpc": [chain.url], "chain_id": CHAIN_ID})
-    desk.home.config.write_text(text)
-    address = choose(desk.home, None).address
-    chain.rpc("anvil_setBalance", address, hex(FUNDS))
-    deploy = desk.agent("contracts", "deploy", "--yes", "--json")
-    desk.dies(f"{Boundary.CONFIG_WRITE}.{side}", *deploy)
-    sent = chain.rpc("eth_getTransactionCount", address, "latest")
-    told = desk.does(*deploy)
+@pytest.mark.kills("contracts deploy")
+def test_a_deployment_is_paid_for_once_wherever_it_was_cut_short(desk: Desk, chain: Anvil, nursery: Nursery) -> None:
+    """Three transactions: killed at every step of the first, and once more around the signing of each."""
+    undisturbed = Desk(desk.directory, nursery, "undisturbed")
+    for home in (undisturbed, desk):
+        home.settle_in(chain)
+    command = desk.agent("contracts", "deploy", "--yes", "--json")
+    assert undisturbed.passes(*undisturbed.agent("contracts", "deploy", "--yes")) == matrix.COMMANDS["contracts deploy"]
+    before_it_lands = matrix.COMMANDS["contracts deploy"] - {Boundary.TX_LANDED, Boundary.CONFIG_WRITE}
+    for steps in (before_it_lands, {Boundary.TX_LANDED}, {Boundary.OUTBOX_ADD}, {Boundary.OUTBOX_ADD},
+                  {Boundary.CONFIG_WRITE}):
+        desk.dies_of_each(both(steps), *command)
+    told = desk.does(*command)
     factory = json.loads(told[told.index("{"):])["factory"]
-    assert chain.rpc("eth_getTransactionCount", address, "latest") == sent
     assert f'factory = "{factory}"' in desk.home.config.read_text()
+    for home in (undisturbed, desk):
+        assert [tx["to"] for tx in chain.transactions(home.address)] == [None] * 3
+        assert wealth(chain, home) == FUNDS
+    assert desk.files() == undisturbed.files()
     assert not list(desk.home.root.glob(".*"))
+
+
+@pytest.mark.kills("task create")
+def test_a_task_is_created_and_paid_for_once_wherever_its_creation_was_cut_short(
+    desk: Desk, chain: Anvil, nursery: Nursery
+) -> None:
+    """Three tasks: once one is sent, the command finds it on the chain, and comes no more to its landing."""
+    undisturbed, factory = Desk(desk.directory, nursery, "undisturbed"), deploy(chain.url).factory
+    specification = desk.directory / "task.toml"
+    specification.write_text(SPECIFICATION)
+    for home in (undisturbed, desk):
+        home.settle_in(chain, factory=factory)
+    numbers = (f"{number:064x}" for number in count(1))
+    create = ("task", "create", str(specification), "--yes", "--nonce", next(numbers))
+    assert undisturbed.passes(*undisturbed.agent(*create)) == matrix.COMMANDS["task create"]
+    once = {Boundary.LOG_CREATE, Boundary.LOG_ANCHOR, Boundary.KEY_WRITE, Boundary.OUTBOX_CREATE, Boundary.STORE_STAMP}
+    desk.dies_of_each(both(once), *desk.agent(*create))
+    desk.dies_of_each(both({Boundary.BLOB_PUT}, passing=2), *desk.agent(*create))     # the first is a trial
+    desk.dies_of_each(both(matrix.COMMANDS["task create"] - once - {Boundary.TX_LANDED}), *desk.agent(*create))
+    desk.does(*desk.agent(*create))
+    assert desk.files() == undisturbed.files()
+    for already, failpoint in enumerate(both({Boundary.TX_LANDED}), start=1):
+        create = (*create[:-1], next(numbers))
+        desk.dies(f"{failpoint}:{already + 1}", *desk.agent(*create))
+        assert len(created(chain, factory, desk)) == already + 1
+        assert '"created": false' in desk.does(*desk.agent(*create), "--json")
+    assert len(created(chain, factory, undisturbed)) == 1
+    for home, tasks in ((undisturbed, 1), (desk, 3)):
+        assert [tx["to"].lower() for tx in chain.transactions(home.address)] == [factory.lower()] * tasks
+        assert wealth(chain, home) == FUNDS - tasks * REWARD
+    for home in (undisturbed, desk):
+        assert not list(home.home.root.glob("networks/*/work/*"))
+
+
+def wealth(chain: Anvil, home: Desk) -> int:
+    """What the account of a home has in wei, with all that it paid for gas."""
+    return int(chain.rpc("eth_getBalance", home.address, "latest"), 16) + chain.burnt_for_gas(home.address)
+
+
+def created(chain: Anvil, factory: str, home: Desk) -> list[object]:
+    """Tasks of this home's account."""
+    requester = "0x" + home.address[2:].lower().rjust(64, "0")
+    query = {"fromBlock": "0x0", "address": factory, "topics": [topic(TaskCreated), None, requester]}
+    return [log["topics"][1] for log in chain.rpc("eth_getLogs", query)]
 
 
 @pytest.fixture
@@ -114,6 +151,7 @@ def requesters(desk: Desk, finished: Stage) -> Desk:
     return desk
 
 
+@pytest.mark.kills("models get")
 @pytest.mark.parametrize("side", SIDES)
 def test_the_final_model_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, side: str) -> None:
     target = requesters.directory / "model" / "final.safetensors"
@@ -127,6 +165,7 @@ def test_the_final_model_is_written_whole_or_not_at_all(requesters: Desk, finish
     assert list(target.parent.iterdir()) == [target]
 
 
+@pytest.mark.kills("export")
 @pytest.mark.parametrize("side", SIDES)
 def test_an_export_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, side: str) -> None:
     target = requesters.directory / "exports" / "events.jsonl"
@@ -139,6 +178,7 @@ def test_an_export_is_written_whole_or_not_at_all(requesters: Desk, finished: St
     assert list(target.parent.iterdir()) == [target]
 
 
+@pytest.mark.kills("task list")
 @pytest.mark.parametrize("side", SIDES)
 def test_a_reading_log_that_is_begun_again_is_complete(requesters: Desk, finished: Stage, side: str) -> None:
     """Of three files, one was removed when it was killed."""
@@ -153,5 +193,8 @@ def test_a_reading_log_that_is_begun_again_is_complete(requesters: Desk, finishe
 
 
 def test_every_step_of_commands_is_killed_here() -> None:
-    source = Path(__file__).read_text("utf-8")
-    assert {step for step in Boundary if f"Boundary.{step.name}" in source} == matrix.COMMANDS
+    """Each of these tests has killed at each step of its command; see `desk`."""
+    found = [mark.args[0] for test in globals().values() for mark in getattr(test, "pytestmark", [])
+             if mark.name == "kills"]
+    assert sorted(found) == sorted(matrix.COMMANDS)
+    assert {step for step, _ in INIT} == matrix.COMMANDS["init"]

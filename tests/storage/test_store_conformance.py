@@ -9,6 +9,7 @@ import pytest
 from agents.storage import BlobMissing, BlobTooLarge, InvalidCid, StorageError, StoreFull
 from agents.storage.cid import LEAF_BYTES, cid_of_bytes
 from agents.storage.partfile import PartFile
+from agents.storage.store import probe_content
 from tests.storage.conftest import Backend
 
 SIZES = (0, 1, 1000, LEAF_BYTES, LEAF_BYTES + 1, 3 * LEAF_BYTES + 7)
@@ -151,3 +152,11 @@ async def test_the_probe_describes_the_store(backend: Backend) -> None:
     description = await backend.open("alice").probe()
     assert "embedded store" in description or "kubo/" in description
     assert "\n" not in description
+
+
+async def test_what_a_killed_probe_left_goes_with_the_next(backend: Backend, tmp_path: Path) -> None:
+    store = backend.open("alice")
+    left = await store.put(a_file(tmp_path, probe_content("alice")))
+    assert await store.has(left)
+    await store.probe()
+    assert not await store.has(left)
