@@ -17,6 +17,7 @@ from typing import Any, Self
 from bfl_events.boundaries import VARIABLE, Boundary
 from tests.crash.manner import Manner
 from tests.crash.stage import Stage
+from tests.crash.witness import WHO
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Company:
 
     def _spawn(self, member: Member) -> None:
         member.lives, member.code, member.began = member.lives + 1, None, time.monotonic()
-        environment = dict(member.environment)
+        environment = {**member.environment, WHO: member.name}
         if any(armed.startswith(f"{Boundary.BLOB_SWEEP}.") for armed in member.armed):
             self.stage.leave_a_part()
         if member.armed:

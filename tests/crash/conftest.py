@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -50,18 +49,12 @@ def manner(request: pytest.FixtureRequest) -> Manner:
 
 
 @pytest.fixture(scope="session")
-def witness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the undisturbed light run's processes were seen to do."""
-    return tmp_path_factory.mktemp("witness") / "told"
-
-
-@pytest.fixture(scope="session")
-def _first_runs(tmp_path_factory: pytest.TempPathFactory, witness: Path) -> Iterator[FirstRuns]:
+def _first_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRuns]:
     with ExitStack() as stack:
         @cache
         def of(manner: Manner) -> tuple[Stage, Outcome]:
             directory = tmp_path_factory.mktemp("undisturbed") / "run"
-            return stack.enter_context(running(directory, manner, {}, witness=witness))
+            return stack.enter_context(running(directory, manner, {}))
         yield of
 
 

@@ -15,12 +15,15 @@ AGENT = frozenset({     # whoever follows a chain, remembers and fetches
 CHILD = frozenset({B.CHILD_MODEL, B.CHILD_CHECKPOINT, B.CHILD_FORGET})
 WORKER = AGENT | CHILD | {
     B.JOURNAL_FORGET, B.OUTBOX_VERSION, B.OUTBOX_ABANDON, B.OUTBOX_BURY, B.OUTBOX_REOPEN, B.MODEL_REMOVE,
-    B.CHECKPOINTS_DROP, B.COMMON_ADOPT, B.ENVELOPE_SEAL, B.BLOB_PUT, B.BLOB_UNPIN, B.BLOB_QUARANTINE, B.BLOB_SWEEP,
+    B.CHECKPOINTS_DROP, B.COMMON_ADOPT, B.KEY_WRITE, B.ENVELOPE_SEAL, B.BLOB_PUT, B.BLOB_UNPIN, B.BLOB_QUARANTINE,
+    B.BLOB_SWEEP,
 }
 SENDING = frozenset({B.OUTBOX_GENESIS, B.OUTBOX_ADD, B.TX_SIGN, B.TX_SEND, B.TX_LANDED})
 GIVING_UP = frozenset({B.OUTBOX_ABANDON, B.OUTBOX_VERSION, B.OUTBOX_BURY, B.OUTBOX_REOPEN})
-# What there is to pin on this machine, the requester has published itself.
-REQUESTER = AGENT - {B.BLOB_PIN} | GIVING_UP | {B.RESULT_DELIVER}
+BY_OTHER_WORKERS = frozenset({B.JOURNAL_FORGET, B.KEY_WRITE})        # than the first one, whose key is there already
+BY_MISFORTUNE = GIVING_UP | {B.LOG_REWIND, B.JOURNAL_FORGET, B.BLOB_QUARANTINE, B.BLOB_SWEEP}
+# What there is to pin on this machine, or to mark on a node, the requester has published itself.
+REQUESTER = AGENT - {B.BLOB_PIN} | GIVING_UP | {B.RESULT_DELIVER, B.BLOB_SWEEP}
 KUBO = frozenset({B.KUBO_ADD, B.KUBO_PIN, B.KUBO_MARK, B.KUBO_UNPIN, B.KUBO_UNMARK})     # with an IPFS node as store
 KUBO_REQUESTER = frozenset({B.KUBO_PIN})
 COMMANDS = {        # every step that a command passes which changes something; others read

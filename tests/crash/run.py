@@ -11,6 +11,7 @@ from tests.crash.manner import Manner
 from tests.crash.node import Node
 from tests.crash.play import Arms, Plot, play
 from tests.crash.stage import Stage, staged
+from tests.crash.testimony import surprises
 from tests.crash.verdict import Outcome, faults, outcome
 from tests.crash.witness import VARIABLE
 
@@ -19,19 +20,18 @@ QUIET = Plot()
 
 @contextmanager
 def running(directory: Path, manner: Manner, arms: Arms, plot: Plot = QUIET, *, node: Node | None = None,
-            witness: Path | None = None, all_fire: bool = True) -> Iterator[tuple[Stage, Outcome]]:
+            all_fire: bool = True) -> Iterator[tuple[Stage, Outcome]]:
     """The task is over inside, the chain and the homes are still there. Everybody has died of exactly what was meant
-    for him, or with `all_fire` False of some of it."""
-    environment = {VARIABLE: str(witness)} if witness is not None else {}
+    for him, or with `all_fire` False of some of it; and all that was written was written in a named step."""
     with staged(directory, manner.subject, store="local:../blobs" if node is None else node.url) as stage:
         with Company(stage, manner) as company:
-            play(stage, company, arms, plot, environment)
+            play(stage, company, arms, plot, {VARIABLE: str(stage.told)})
         left = {member.name: member.armed for member in company.members.values() if member.armed}
         deaths = {member.name: len(member.fired) for member in company.members.values()}
         assert not (left and all_fire), f"nobody came to {left}"
         assert all(deaths[name] == len(one) for name, one in arms.items()) if all_fire else any(deaths.values()), deaths
         kept = stage.pins if node is None else lambda name: node.marks(stage.addresses[name])
-        wrong = faults(stage, kept, undone=plot is not QUIET)
+        wrong = faults(stage, kept, undone=plot is not QUIET) + surprises(stage.told, kubo=node is not None)
         assert not wrong, wrong
         yield stage, outcome(stage)
 

@@ -35,6 +35,7 @@ from tests.crash.subject import Subject
 CHAIN_ID = 31337
 REQUESTER = "requester"
 WORKERS = ("worker-1", "worker-2", "worker-3")
+KEYLESS = WORKERS[-1]        # makes its encryption key at its first start; the others have theirs already
 EVERYBODY = (REQUESTER, *WORKERS)
 ROUNDS, RETAINED = 5, 3      # so that round 1 is past its retention before the end, and is cleared
 REWARD, COLLATERAL, FUNDS = 2 * 10**16 + 7, 5 * 10**15, 10**21      # some wei cannot be shared: the requester's refund
@@ -51,6 +52,11 @@ class Stage:
     task: str
     addresses: Mapping[str, str]
     public: tuple[bytes, ...]
+
+    @property
+    def told(self) -> Path:
+        """What witnesses write down."""
+        return self.directory / "told"
 
     def pins(self, name: str) -> set[str]:
         """CIDs that an account keeps in the embedded store."""
@@ -101,7 +107,9 @@ def _account(home: Home, name: str) -> str:
     home.create()
     write_private(home.password, f"{PASSWORD}\n".encode())
     made = import_account(home.keystore, private_key(name), PASSWORD, created=EPOCH, scrypt_n=LIGHT_SCRYPT)
-    save_encryption_key(home.encryption_keys, encryption_key(name), PASSWORD, created=EPOCH, scrypt_n=LIGHT_SCRYPT)
+    if name != KEYLESS:
+        key = encryption_key(name)
+        save_encryption_key(home.encryption_keys, key, PASSWORD, created=EPOCH, scrypt_n=LIGHT_SCRYPT)
     return checksum_address(f"0x{made.address.hex()}")
 
 

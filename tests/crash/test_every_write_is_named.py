@@ -74,6 +74,9 @@ def test_every_step_is_taken_somewhere() -> None:
     "path.open('wb')", "open(path, 'a')", "open(path, mode='w')", "os.open(path, os.O_WRONLY | os.O_CREAT)",
     "db.execute('INSERT INTO t VALUES (1)')", "db.execute(f'UPDATE {table} SET a = 1')", "db.executemany('DELETE', [])",
     "rpc.call('eth_sendRawTransaction', raw)", "self._post(client, 'pin/add', [])", "client.pin.rm(name)",
+    "torch.save(state, path)", "save_file(tensors, path)", "safetensors.torch.save_file(tensors, path)",
+    "np.save(path, x)", "np.savez(path, x=x)", "np.savetxt(path, x)", "x.tofile(path)", "db.executescript(schema)",
+    "os.mkdir(path)", "os.rmdir(path)", "os.makedirs(path)", "folder.rmdir()", "shutil.make_archive(a, 'zip', b)",
 ])
 def test_the_net_catches_what_it_is_for(statement: str) -> None:
     def named(text: str) -> list[bool]:

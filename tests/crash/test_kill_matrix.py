@@ -7,7 +7,6 @@ torch is replaced. `matrix.py` says who passes what.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from tests.crash.node import kubo_node
 from tests.crash.play import Plot
 from tests.crash.run import run
 from tests.crash.setback import Setback
-from tests.crash.stage import WORKERS, Stage
+from tests.crash.stage import KEYLESS, REQUESTER, WORKERS, Stage
+from tests.crash.testimony import passed
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
 
@@ -29,36 +29,47 @@ FULL = os.environ.get("BFL_CHAOS") == "full"
 pytestmark = pytest.mark.timeout(2400 if FULL else 900)
 
 
-def test_no_agent_writes_anything_outside_the_named_steps(finished: Stage, witness: Path) -> None:
-    told = [json.loads(line) for line in witness.read_text().splitlines()]
-    assert [line for line in told if "escaped" in line] == []
-    passed = {line["passed"] for line in told}
-    assert passed >= matrix.CHILD, "the learning child was watched as well"
-    assert passed <= matrix.WORKER | matrix.REQUESTER | matrix.HOMES
+ON_THIS_MACHINE = {
+    "requester": both(matrix.REQUESTER - matrix.SENDING - matrix.GIVING_UP),
+    "worker-1": both(matrix.WORKER - matrix.CHILD - matrix.BY_OTHER_WORKERS),
+    "worker-2": [*both({Boundary.JOURNAL_FORGET}), *both(matrix.OFTEN, passing=2)],
+    KEYLESS: both(matrix.CHILD | {Boundary.KEY_WRITE}),
+}
+TOWARDS_A_NODE = {
+    "requester": both(matrix.SENDING | matrix.GIVING_UP | matrix.KUBO_REQUESTER), "worker-1": both(matrix.KUBO),
+}
+
+
+def test_no_agent_writes_anything_outside_the_named_steps(finished: Stage) -> None:
+    """`running` demands it of every run, and that nobody passes what he is not killed at; here that it was watched."""
+    told = passed(finished.told)
+    assert told[REQUESTER] >= matrix.REQUESTER - matrix.BY_MISFORTUNE - matrix.SENDING
+    for name in WORKERS:
+        assert told[name] >= matrix.WORKER - matrix.BY_MISFORTUNE - matrix.BY_OTHER_WORKERS - {Boundary.OUTBOX_BURY}
+
+
+def test_every_role_is_killed_at_every_step_that_it_passes() -> None:
+    arms = [(REQUESTER if name == REQUESTER else "worker", one.partition(":")[0])
+            for run in (ON_THIS_MACHINE, TOWARDS_A_NODE) for name, armed in run.items() for one in armed]
+    assert {one for role, one in arms if role == REQUESTER} == {*both(matrix.REQUESTER | matrix.KUBO_REQUESTER)}
+    assert {one for role, one in arms if role != REQUESTER} == {*both(matrix.WORKER | matrix.KUBO)}
 
 
 def test_killed_at_every_step_on_this_machine_the_task_comes_to_the_same(
     undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     """With a reorganisation deeper than the outbox buries, lost transactions, a corrupt blob and a refusal at first."""
-    arms = {
-        "requester": both(matrix.REQUESTER - matrix.SENDING - matrix.GIVING_UP),
-        "worker-1": both(matrix.WORKER - matrix.CHILD - {Boundary.JOURNAL_FORGET}),
-        "worker-2": [*both({Boundary.JOURNAL_FORGET}), *both(matrix.OFTEN, passing=2)],
-        "worker-3": both(matrix.CHILD),
-    }
     stormy = Plot(refused="worker-2", weather=lambda *run: Weather(*run).tend)
-    assert run(tmp_path / "run", manner, arms, stormy) == undisturbed
+    assert run(tmp_path / "run", manner, ON_THIS_MACHINE, stormy) == undisturbed
 
 
 def test_killed_at_every_step_towards_an_ipfs_node_the_task_comes_to_the_same(
     undisturbed: Outcome, manner: Manner, tmp_path: Path
 ) -> None:
     """The requester has to start the task, in vain at first, so that it dies at every step of sending and giving up."""
-    arms = {"requester": both(matrix.SENDING | matrix.GIVING_UP | matrix.KUBO_REQUESTER), "worker-1": both(matrix.KUBO)}
     unlucky = Plot(starts_in_vain=True, weather=lambda *run: Setback(*run).tend)
     with kubo_node() as node:
-        assert run(tmp_path / "run", manner, arms, unlucky, node=node) == undisturbed
+        assert run(tmp_path / "run", manner, TOWARDS_A_NODE, unlucky, node=node) == undisturbed
         assert node.unmarked() == set(), "pins that no garbage collector takes and no agent answers for"
 
 

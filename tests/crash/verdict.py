@@ -89,10 +89,13 @@ def wealth(stage: Stage, address: str) -> int:
 
 
 def files(stage: Stage) -> Iterator[str]:
-    """Everything below the homes but logs."""
-    for path in (path for name in EVERYBODY for path in stage.home(name).root.rglob("*")):
-        if not path.is_dir() and path.suffix != ".log":
-            yield str(path.relative_to(stage.directory))
+    """Everything below the homes but logs. Keys that the agents made themselves go by their number."""
+    for name in EVERYBODY:
+        keys = sorted(stage.home(name).encryption_keys.glob("RSA--*.pem"))
+        for path in stage.home(name).root.rglob("*"):
+            if not path.is_dir() and path.suffix != ".log":
+                shown = path.with_name(f"RSA-{keys.index(path)}.pem") if path in keys else path
+                yield str(shown.relative_to(stage.directory))
 
 
 def _announced(stage: Stage, name: str) -> set[str]:

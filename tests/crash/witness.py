@@ -1,8 +1,8 @@
 """Sees every write that a process makes and every boundary that it passes: what escapes them is told.
 
-`CRASH_WITNESS=FILE` makes a process of the matrix append JSON lines there: {"passed": boundary}, once each, and
-{"escaped": event, "what": path or statement, "where": stack} for a durable write outside all boundaries. Uses Python's
-audit events (PEP 578), SQLite's statement trace and aiohttp's requests.
+`CRASH_WITNESS=FILE` makes a process of the matrix append JSON lines there: {"who", "passed": boundary}, once each, and
+{"who", "escaped": event, "what": path or statement, "where": stack} for a durable write outside all boundaries. Uses
+Python's audit events (PEP 578), SQLite's statement trace and aiohttp's requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import aiohttp
 from bfl_events import boundaries
 from bfl_events.boundaries import Boundary
 
-VARIABLE = "CRASH_WITNESS"
+VARIABLE, WHO = "CRASH_WITNESS", "CRASH_WITNESS_WHO"
 NOT_DURABLE = {
     r"^(/dev/|/proc/|<)": "devices",
     r"/__pycache__/": "the interpreter's",
@@ -45,26 +45,37 @@ def watch_if_asked(environment: Mapping[str, str]) -> None:
     """Placed before the process does anything."""
     if VARIABLE not in environment:
         return
-    witness = _Witness(os.open(environment[VARIABLE], os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    descriptor = os.open(environment[VARIABLE], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    witness = _Witness(descriptor, environment.get(WHO, ""))
     boundaries.watch(witness)
+    boundaries.watch = witness.let_in       # for the failpoints, which are armed later
     sys.addaudithook(witness.audit)
     sqlite3.connect = witness.connect       # its audit event comes before a trace can be set
     _watch_requests(witness)
 
 
 class _Witness:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._passed = descriptor, set[Boundary]()
+    def __init__(self, descriptor: int, who: str) -> None:
+        self._descriptor, self._who, self._passed = descriptor, who, set[Boundary]()
+        self._next: boundaries.Watcher | None = None
 
     # ---- as the boundaries' watcher
 
+    def let_in(self, watcher: boundaries.Watcher | None) -> None:
+        """Whoever else would watch does so behind this one."""
+        self._next = watcher
+
     def before(self, boundary: Boundary) -> None:
         _inside.set(_inside.get() + 1)
-        if boundary not in self._passed:
-            self._passed.add(boundary)
-            self._tell({"passed": boundary})
+        if self._next is not None:
+            self._next.before(boundary)
 
     def after(self, boundary: Boundary, *, done: bool) -> None:
+        if done and boundary not in self._passed:
+            self._passed.add(boundary)
+            self._tell({"passed": boundary})
+        if self._next is not None:
+            self._next.after(boundary, done=done)
         _inside.set(_inside.get() - 1)
 
     # ---- as an audit hook
@@ -97,7 +108,7 @@ class _Witness:
         self._tell({"escaped": event, "what": text, "where": stack[-8:]})
 
     def _tell(self, message: dict[str, Any]) -> None:
-        os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        os.write(self._descriptor, json.dumps({"who": self._who, **message}).encode() + b"\n")
 
 
 def _watch_requests(witness: _Witness) -> None:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_OS = frozenset({"replace", "rename", "link", "symlink", "unlink", "remove", "truncate", "ftruncate"})
-_PATH = frozenset({"rename", "hardlink_to", "symlink_to", "unlink", "write_text", "write_bytes", "touch"})
-_SHUTIL = frozenset({"copyfile", "copy", "copy2", "copytree", "move", "rmtree"})
+_OS = frozenset({
+    "replace", "rename", "renames", "link", "symlink", "unlink", "remove", "truncate", "ftruncate", "mkdir", "makedirs",
+    "rmdir", "removedirs",
+})
+_PATH = frozenset({"rename", "hardlink_to", "symlink_to", "unlink", "write_text", "write_bytes", "touch", "rmdir"})
+_SHUTIL = frozenset({"copyfile", "copy", "copy2", "copytree", "move", "rmtree", "make_archive", "unpack_archive"})
+_ARRAYS = frozenset({"save_file", "tofile", "memmap"})
 _SQL = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|CREATE|DROP|REPLACE|ALTER|PRAGMA\s+(user_version|application_id)\s*=)", re.IGNORECASE)
 _NODE = frozenset({"add", "pin/add", "pin/rm", "files/cp", "files/rm", "block/rm"})
@@ -30,14 +35,15 @@ class Write:
     named: bool
 
 
-def writes() -> list[Write]:
+@cache
+def writes() -> tuple[Write, ...]:
     """Every durable write of the product."""
     found: list[Write] = []
     for room in ("agents", "bfl_events"):
         for path in sorted((ROOT / room).rglob("*.py")):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             found += _Reader(module).read(ast.parse(path.read_text("utf-8")))
-    return found
+    return tuple(found)
 
 
 class _Reader(ast.NodeVisitor):
@@ -99,6 +105,12 @@ def _written(call: ast.Call) -> str | None:
             return f"Path.{name}"
         case ast.Attribute(attr="open") | ast.Name(id="open") if _mode(call) & set("wax+"):
             return "open"
+        case ast.Attribute(value=ast.Name(id="torch" | "np" | "numpy"), attr=name) if name.startswith("save"):
+            return f"arrays' {name}"
+        case ast.Attribute(attr=name) | ast.Name(id=name) if name in _ARRAYS:
+            return f"arrays' {name}"
+        case ast.Attribute(attr="executescript"):       # whatever it holds: it also commits what is open
+            return "sql"
         case ast.Attribute(attr="execute" | "executemany" | "execute_many") if _SQL.match(_text(call)):
             return "sql"
         case ast.Attribute(attr="_post") if any(isinstance(one, ast.Constant) and one.value in _NODE
