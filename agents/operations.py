@@ -108,13 +108,15 @@ async def _leave(operator: Operator, request: Mapping[str, Any]) -> Mapping[str,
 async def _rotate(operator: Operator, _: Mapping[str, Any]) -> Mapping[str, Any]:
     """A new encryption key, announced in every task this account takes part in."""
     _refuse_while_draining(operator)
+    outlook, address = operator.agent.daemon.outlook, operator.agent.address
+    if outlook is None:
+        raise Refused("No new key was made.", "The agent has not looked at the chain since its start, and so does not "
+                      "know where to announce one.", "Repeat the command in a moment.")
     try:
         der = await asyncio.to_thread(operator.keyring.rotate)
     except OSError as error:
         raise Refused("The new key was not stored.", f"{error}.", "Free disk space and repeat the command.") from None
-    outlook, address = operator.agent.daemon.outlook, operator.agent.address
-    tasks = [] if outlook is None else list(outlook.world.tasks.values())
-    told = [task.address for task in tasks if _takes_part(task, address)]
+    told = [task.address for task in outlook.world.tasks.values() if _takes_part(task, address)]
     for task in told:
         await _send(operator, f"rotate:{task}:{der[-16:].hex()}", Call(task, "rotateKey", (der,)))
     return {"tasks": told}

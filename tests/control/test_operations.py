@@ -43,7 +43,7 @@ class FullDisk:
 )
 async def test_a_full_disk_refuses_and_later_does_not(operation: Operation, what: str, kept: str) -> None:
     disk = FullDisk()
-    daemon = SimpleNamespace(outlook=None)
+    daemon = SimpleNamespace(outlook=SimpleNamespace(world=SimpleNamespace(tasks={})))
     agent = SimpleNamespace(address=account(0), task=lambda _: task(), wish_to_leave=disk.wish_to_leave, daemon=daemon)
     parts: dict[str, Any] = dict.fromkeys(Operator.__slots__)
     operator = Operator(**parts | {"agent": agent, "keyring": disk, "shutdown": SimpleNamespace(asked=False)})
@@ -53,3 +53,14 @@ async def test_a_full_disk_refuses_and_later_does_not(operation: Operation, what
     disk.room = True
     await handlers(operator)[operation]({"task": TASK})
     assert disk.kept == [kept]
+
+
+async def test_a_key_that_could_be_announced_nowhere_yet_is_not_made() -> None:
+    disk = FullDisk()
+    disk.room = True
+    agent = SimpleNamespace(address=account(0), daemon=SimpleNamespace(outlook=None))
+    parts: dict[str, Any] = dict.fromkeys(Operator.__slots__)
+    operator = Operator(**parts | {"agent": agent, "keyring": disk, "shutdown": SimpleNamespace(asked=False)})
+    with pytest.raises(Refused, match="has not looked at the chain"):
+        await handlers(operator)[Operation.ROTATE]({})
+    assert disk.kept == []

@@ -54,14 +54,14 @@ class Staging:
     copies: dict[tuple[str, Moment], Path] = field(default_factory=dict)
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {"BFL_CHAIN__RPC": self.barrier.url, "BFL_CHAIN__POLL_S": "1"}
 
     def play(self, visit: Callable[[Moment], None]) -> None:
         """From the first start to the last end."""
-        self.company.start(REQUESTER, (), self._environment)
+        self.company.start(REQUESTER, (), self.environment)
         for seats, name in enumerate(WORKERS, start=1):
-            self.company.start(name, (), self._environment)
+            self.company.start(name, (), self.environment)
             self.company.until(lambda seats=seats: count(self.stage, _WORKER_JOINED) >= seats, f"{name} had joined")
         for moment in moments():
             self.company.until(partial(self._stands_still, *moment), f"it stood still in {moment}")
@@ -96,18 +96,23 @@ class Staging:
 
     def restore(self, name: str, moment: Moment) -> None:
         """Killed if it lives, put back and started again, until it works."""
-        member, root, lives = self.company.members[name], self.stage.home(name).root, len(self.lives(name))
-        member.stays_down = -signal.SIGKILL
-        self.company.signal(name, signal.SIGKILL)
-        self.company.until(lambda: member.code is not None, f"{name} was dead")
-        self.barrier.hang_up(self.stage.addresses[name])
+        root, lives = self.stage.home(name).root, len(self.lives(name))
+        self.kill(name)
         for path in root.iterdir():
             if path.name not in STAYS:
                 shutil.rmtree(path)
         shutil.copytree(self.copies[name, moment], root, dirs_exist_ok=True)
-        self.company.start(name, (), self._environment)
+        self.company.start(name, (), self.environment)
         self.company.until(lambda: any(line["event"] == "agent.resumed" for life in self.lives(name)[lives:]
                                        for line in life), f"{name} worked again")
+
+    def kill(self, name: str) -> None:
+        """For good, until it is started again."""
+        member = self.company.members[name]
+        member.stays_down = -signal.SIGKILL
+        self.company.signal(name, signal.SIGKILL)
+        self.company.until(lambda: member.code is not None, f"{name} was dead")
+        self.barrier.hang_up(self.stage.addresses[name])
 
     def lives(self, name: str) -> list[list[dict[str, Any]]]:
         """The lines of its log, one list for each start."""

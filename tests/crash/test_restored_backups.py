@@ -6,18 +6,21 @@ replaced.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bfl_events.boundaries import Boundary
 from bfl_events.schema import Phase
 from tests.crash.backups import VICTIM, Moment, Staging, moments, staging
 from tests.crash.conftest import LIGHT
 from tests.crash.manner import Manner
-from tests.crash.stage import REQUESTER
+from tests.crash.matrix import both
+from tests.crash.rotation import check_final, check_models, rotate
+from tests.crash.stage import KEYLESS, REQUESTER
 from tests.crash.verdict import Outcome, faults, outcome
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("manner", [LIGHT], indirect=True)]
@@ -29,6 +32,11 @@ RESTORED = {       # in which phase -> a backup of which
     (4, REVEAL): (3, SCORE), (5, SCORE): (1, OPEN), (5, ATTEST): (5, SETTLE),
 }
 AFTERWARDS = (5, ATTEST)
+ROTATED_IN = (4, TRAIN)
+ROTATED = {         # who asks for a new key meanwhile, and dies at which steps of it
+    REQUESTER: both({Boundary.KEY_WRITE, Boundary.TX_SEND}),
+    KEYLESS: both({Boundary.KEY_WRITE, Boundary.TX_SIGN, Boundary.OUTBOX_ADD, Boundary.TX_SEND}),
+}
 
 
 def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_task_comes_to_the_same(
@@ -36,7 +44,7 @@ def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_
 ) -> None:
     assert {*RESTORED.values(), AFTERWARDS} >= {(1, phase) for phase in (TRAIN, OPEN, SCORE, REVEAL, SETTLE)}
     with staging(tmp_path, manner) as made:
-        made.play(partial(copy_and_restore, made, VICTIM, RESTORED))
+        made.play(partial(copy_restore_and_rotate, made))
         made.restore(VICTIM, AFTERWARDS)
         made.ends()
         _, *lives, _ = made.lives(VICTIM)
@@ -44,7 +52,9 @@ def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_
             assert lost(life) == forgotten(backup, now), f"in {now}, of {backup}"
         repaired = [line for line in lives[-2] if line["event"] == "home.repaired"]
         assert len(repaired) == 1, "the last life that had lost something of its memory"
-        check(made, VICTIM, undisturbed)
+        check(made, VICTIM, undisturbed, rotated=ROTATED)
+        check_models(made.stage, KEYLESS, ROTATED_IN[0])
+        check_final(made.stage, REQUESTER)
 
 
 def test_whatever_backup_of_the_requester_is_restored_it_receives_the_final_model(
@@ -65,11 +75,19 @@ def copy_and_restore(made: Staging, name: str, restored: Mapping[Moment, Moment]
         made.restore(name, restored[moment])
 
 
-def check(made: Staging, name: str, undisturbed: Outcome) -> None:
+def copy_restore_and_rotate(made: Staging, moment: Moment) -> None:
+    copy_and_restore(made, VICTIM, RESTORED, moment)
+    if moment == ROTATED_IN:
+        for name, failpoints in ROTATED.items():
+            rotate(made, name, failpoints)
+
+
+def check(made: Staging, name: str, undisturbed: Outcome, rotated: Collection[str] = ()) -> None:
     """Each commitment, opening and reveal once (see `faults`), and the same models, rewards and penalties: none."""
     assert faults(made.stage, made.stage.pins, restored=name) == []
     found = outcome(made.stage)
-    assert found.files <= undisturbed.files
+    more = found.files - undisturbed.files
+    assert all(one.partition("/keystore/encryption/RSA-")[0] in rotated for one in more), more
     assert found.penalties == ()
     assert found.comparable() == undisturbed.comparable()
 
