@@ -5,8 +5,8 @@ import {IFLTask} from "../../src/interfaces/IFLTask.sol";
 import {Roster} from "../../src/libraries/Roster.sol";
 import {SettlementCheck} from "../utils/SettlementCheck.sol";
 
-/// @title The people of the plays: who of them is honest, what each does in a phase, what liars say
-/// @notice Dice, honesty and acting only; what a play may cost or pay is judged elsewhere.
+/// @title The people of the plays: on what terms they meet, who is honest, what each does in a phase, what liars say
+/// @notice Dice, terms, honesty and acting only; what a play may cost or pay is judged elsewhere.
 abstract contract Players is SettlementCheck {
     using Roster for uint256;
 
@@ -31,6 +31,28 @@ abstract contract Players is SettlementCheck {
     function liarsAreFew() internal view returns (bool) {
         uint256 roster = task.roster();
         return roster != 0 && (roster & ~honest).size() <= mostLiars(roster.size());
+    }
+
+    /// @dev Terms of a task that n workers may start.
+    function drawTerms(uint256 n) internal {
+        terms = defaults();
+        uint256 spare = roll(4);
+        terms.minWorkers = uint8(n < spare + 2 ? 2 : n - spare);
+        terms.rounds = uint32(1 + roll(4));
+        terms.minActive = uint8(2 + roll(terms.minWorkers > 6 ? 5 : terms.minWorkers - 1));
+        terms.maxWorkers = uint8(n + roll(5));
+        terms.topK = uint8(1 + roll(4));
+        terms.lateJoin = roll(2) == 0;
+        terms.auditLane = roll(2) == 0;
+        terms.topShareBps = uint16(5000 + roll(5001));
+        terms.tieBand = uint16([0, roll(150), roll(1500)][roll(3)]);
+        terms.acceptBps = uint16(5000 + roll(3001));
+        terms.burnBps = uint16(roll(3) * 5000);
+        terms.maxMiss = uint8(1 + roll(3));
+        terms.maxLow = uint8(roll(4));
+        terms.maxVoid = uint8(terms.maxMiss + roll(4));
+        terms.hardStop = uint40(block.timestamp + 100 days);
+        terms.collateral = roll(4) == 0 ? 0 : uint128(1000 + roll(1e6));
     }
 
     // ------------------------------------------------------------------------------------------- acting

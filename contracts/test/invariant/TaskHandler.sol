@@ -127,7 +127,7 @@ contract TaskHandler is Calls {
 
     /// @dev Anybody but the honest tries anything.
     function meddle(uint256 seed) external step(seed) {
-        if (roll(8) == 0) return callFactory();
+        if (roll(4) == 0) return callFactory();
         address who = anybody();
         uint256 index = task.indexPlus1(who);
         if (index == 0 || !honest.has(index - 1)) tryAs(who, anyCall());
@@ -178,7 +178,7 @@ contract TaskHandler is Calls {
         if (address(task) != address(0)) _drainByStrangers();
         ++_tasks;
         uint256 n = LEAST + roll(MOST - LEAST + 1);
-        _drawTerms(n);
+        drawTerms(n);
         uint256 money = terms.rounds + roll(1e6);
         vm.deal(REQUESTER, REQUESTER.balance + money);
         vm.prank(REQUESTER);
@@ -193,27 +193,6 @@ contract TaskHandler is Calls {
             joinAs(i);
         }
         if (!waits) start();
-    }
-
-    function _drawTerms(uint256 n) private {
-        terms = defaults();
-        uint256 spare = roll(4);
-        terms.minWorkers = uint8(n < spare + 2 ? 2 : n - spare);
-        terms.rounds = uint32(1 + roll(4));
-        terms.minActive = uint8(2 + roll(terms.minWorkers > 6 ? 5 : terms.minWorkers - 1));
-        terms.maxWorkers = uint8(n + roll(5));
-        terms.topK = uint8(1 + roll(4));
-        terms.lateJoin = roll(2) == 0;
-        terms.auditLane = roll(2) == 0;
-        terms.topShareBps = uint16(5000 + roll(5001));
-        terms.tieBand = uint16(roll(2) * roll(1500));
-        terms.acceptBps = uint16(5000 + roll(3001));
-        terms.burnBps = uint16(roll(3) * 5000);
-        terms.maxMiss = uint8(1 + roll(3));
-        terms.maxLow = uint8(roll(4));
-        terms.maxVoid = uint8(terms.maxMiss + roll(4));
-        terms.hardStop = uint40(block.timestamp + 100 days);
-        terms.collateral = roll(4) == 0 ? 0 : uint128(1000 + roll(1e6));
     }
 
     // ------------------------------------------------------------------------------------------- joining, leaving
