@@ -9,8 +9,8 @@ import {TaskHandler} from "./TaskHandler.sol";
 /// @title Laws that hold after every step of any play
 /// @notice Here: I1, I2, I3, I6, I11 and I18, after every step. Books: I3, I4, I5, I10, I15, I16 across a step, I12 and
 /// I17 of every fine, I2, I4, I5, I12, I18 and I13's last wei when a task is paid out. Calls: I15, I19, I20 of every
-/// call, I10 of an ended task. TaskHandler: I13 wherever a play is abandoned or over. SettlementCheck: I7, I8, I9 of
-/// every settlement. Elsewhere: I14 in Gas.t.sol.
+/// call, I10 of an ended task. TaskHandler: I13 wherever something is due, a play is abandoned or over. SettlementCheck:
+/// I7, I8, I9 of every settlement. Elsewhere: I14 in Gas.t.sol.
 abstract contract TaskInvariant is MiniTest {
     using Roster for uint256;
 

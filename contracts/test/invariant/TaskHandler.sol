@@ -239,14 +239,16 @@ contract TaskHandler is Calls {
         if (block.timestamp <= deadline()) rightAfter();
     }
 
+    /// @dev I13: what is due anybody can do.
     function _doDue() private {
         IFLTask.Phase here = phase();
+        bool over = deadline() != 0 && block.timestamp > deadline();
         if (here == IFLTask.Phase.Joining) {
-            tryAs(STRANGER, abi.encodeCall(task.startTask, ()));
+            bool ended = tryAs(STRANGER, abi.encodeCall(task.startTask, ()));
+            vm.assertTrue(ended || !over, "I13: joining never ends");
             return;
         }
-        bool missed =
-            here >= IFLTask.Phase.Train && here <= IFLTask.Phase.Reveal && block.timestamp > deadline();
+        bool missed = over && here >= IFLTask.Phase.Train && here <= IFLTask.Phase.Reveal;
         bool settles = here == IFLTask.Phase.Settle;
         if (missed && here == IFLTask.Phase.Reveal) {
             settles = (task.revealed() & task.active()).size() >= task.active().quorum();
@@ -255,7 +257,8 @@ contract TaskHandler is Calls {
         uint256 before = attempt();
         uint40 until = deadline();
         uint256 number = round();
-        tryAs(STRANGER, abi.encodeCall(task.nextRound, ()));
+        bool moved = tryAs(STRANGER, abi.encodeCall(task.nextRound, ()));
+        vm.assertTrue(moved || (!over && here != IFLTask.Phase.Settle), "I13: stuck");
         if (missed && number == round() && attempt() == before + 1) ++restarts;
         if (missed && phase() == here && deadline() != until) ++extensions;
     }
