@@ -8,14 +8,13 @@ import secrets
 import shlex
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
-
-import typer
 
 from agents.cli.exits import Exit
 from agents.cli.failures import Failure, usage
@@ -94,7 +93,7 @@ def again(wish: Wish) -> str:
 
 def _tell(command: str, session: Session) -> None:
     """On stderr whoever listens: without the seed nobody could find out what happened."""
-    typer.echo(json.dumps({"again": command}) if session.as_json else f"again: {command}", err=True)
+    sys.stderr.write((json.dumps({"again": command}) if session.as_json else f"again: {command}") + "\n")
 
 
 async def _interruptible(plan: Plan, chaos: Chaos | None, display: Display) -> dict[str, Any] | signal.Signals:
