@@ -60,7 +60,7 @@ DOORS = (
     door(("agents.crypto", "agents.crypto.*"), ("agents.crypto", *STEPS),
          "cryptography cbor2 eth_abi eth_account eth_keys eth_keyfile eth_utils"),
     door(("agents.learning", "agents.learning.*"), ("agents.learning", *STEPS),
-         "torch torchvision torchmetrics numpy sklearn safetensors"),
+         "torch torchvision numpy sklearn"),
     door(("agents.effects", "agents.effects.*"),
          ("agents.effects", "agents.core.intents", "agents.core.specification", "agents.telemetry", *LEAVES, *PURE,
           *STEPS, "bfl_events.abi", "bfl_events.decode", "bfl_events.rpc", "bfl_events.endpoint",
@@ -75,7 +75,6 @@ DOORS = (
 ONLY_IN = {  # a library -> the modules that may import it
     "torch": ("agents.learning.*",),
     "torchvision": ("agents.learning.*",),
-    "torchmetrics": ("agents.learning.*",),
     "sklearn": ("agents.learning.*",),
     "web3": ("bfl_events.*", "agents.effects.*"),
     "aioipfs": ("agents.storage.*",),
