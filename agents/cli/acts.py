@@ -175,6 +175,8 @@ async def join(session: Session, named: str | None, *, dry_run: bool) -> None:
             ],
         )
         return
+    for line in lines:
+        session.note(line)
     session.confirm(f"Run this agent for the task and bond {money(task.params.collateral)}?")
     from agents.cli.run import serve
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from agents.cli.app import invoke
+from tests.anvil import rpc
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,21 @@ class Operator:
             for path in sorted(self.home.rglob("*"))
             if path.is_file()
         }
+
+
+@contextmanager
+def nothing_changed(operator: Operator, url: str, account: str) -> Iterator[None]:
+    """The account sends and pays nothing meanwhile, and the home keeps its files as they are. New ones may only be the
+    program's own: below networks/, the store's stamp, a first encryption key."""
+
+    def state() -> dict[str, Any]:
+        own = ("networks/", "keystore/encryption/", "blobs/format")
+        read = {name: content for name, content in operator.files().items() if not name.startswith(own)}
+        asked = ("eth_getBalance", "eth_getTransactionCount")
+        return {**read, **{method: rpc(url, method, account, "pending") for method in asked}}
+
+    before = state()
+    yield
+    after = state()
+    changed = sorted(name for name in before | after if before.get(name) != after.get(name))
+    assert not changed, changed

@@ -9,7 +9,7 @@ import pytest
 
 from agents.cli.exits import Exit
 from tests.anvil import ACCOUNTS, TERMS, Anvil, create_task, deploy, join, rpc
-from tests.cli.command import Operator
+from tests.cli.command import Operator, nothing_changed
 from tests.cli.played import logs_of, pass_time, round_without_the_first, started
 
 KEYS = (
@@ -146,7 +146,8 @@ def test_with_a_wrong_password_nothing_is_signed(worker: Operator, anvil: Anvil,
     task = create_task(anvil.url, factory)
     join(task, ACCOUNTS[1])
     (worker.home / "secrets" / "password").write_text("wrong\n")
-    answer = worker("task", "leave", task.address, "--yes", "--json")
+    with nothing_changed(worker, anvil.url, ACCOUNTS[1]):
+        answer = worker("task", "leave", task.address, "--yes", "--json")
     assert answer.code == Exit.ACCOUNT
     assert "password does not open" in answer.error["why"]
     assert task.call("indexPlus1", ACCOUNTS[1]) == 1
@@ -156,7 +157,9 @@ def test_an_account_without_ether_is_told_so(worker: Operator, anvil: Anvil, fac
     poor = at_home(tmp_path / "poor", anvil.url, "01" * 32)
     task = create_task(anvil.url, factory)
     pass_time(anvil.url, TERMS["joinWindow"] + 1)
-    answer = poor("task", "start", task.address, "--yes", "--json", "--factory", factory)
+    (account,) = poor.ok("account", "list")["accounts"]
+    with nothing_changed(poor, anvil.url, account["address"]):
+        answer = poor("task", "start", task.address, "--yes", "--json", "--factory", factory)
     assert answer.code == Exit.FUNDS
     assert "send it" in answer.error["why"]
     assert task.call("core")[0] == 1
@@ -259,12 +262,29 @@ def test_joining_is_checked_against_the_policy_before_anything_is_bonded(
     worker: Operator, anvil: Anvil, factory: str
 ) -> None:
     trap = create_task(anvil.url, factory, feeBps=3_000)
-    refused = worker("task", "join", trap.address, "--dry-run")
-    assert refused.code == Exit.PREFLIGHT
-    assert "feeBps 3000 is above 2000" in refused.err
     fair = create_task(anvil.url, factory, collateral=10**15)
-    assert worker.ok("task", "join", fair.address, "--dry-run")["acceptable"] is True
-    assert trap.call("core")[4] == 0
+    with nothing_changed(worker, anvil.url, ACCOUNTS[1]):
+        for asked in (("--dry-run",), ("--yes",)):
+            refused = worker("task", "join", trap.address, *asked)
+            assert refused.code == Exit.PREFLIGHT
+            assert "feeBps 3000 is above 2000" in refused.err
+        assert worker.ok("task", "join", fair.address, "--dry-run")["acceptable"] is True
+        unasked = worker("task", "join", fair.address)
+        assert (unasked.code, "It would bond 0.001 ether" in unasked.err) == (Exit.USAGE, True)
+    assert (trap.call("core")[4], fair.call("core")[4]) == (0, 0)
+
+
+def test_joining_is_refused_while_gas_costs_more_than_the_reward(
+    worker: Operator, anvil: Anvil, factory: str
+) -> None:
+    task = create_task(anvil.url, factory, collateral=10**15)
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**13))
+    anvil.rpc("evm_mine")
+    refused = worker("task", "join", task.address, "--dry-run")
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    anvil.rpc("evm_mine")
+    assert (refused.code, "x the base fee of a worker's" in refused.err) == (Exit.PREFLIGHT, True)
+    assert worker.ok("task", "join", task.address, "--dry-run")["acceptable"] is True
 
 
 def test_without_a_chain_what_was_logged_before_is_shown(worker: Operator, anvil: Anvil, factory: str) -> None:
@@ -276,8 +296,9 @@ def test_without_a_chain_what_was_logged_before_is_shown(worker: Operator, anvil
     assert "cannot be read" in answer.err
 
 
-def test_the_wrong_chain_is_noticed_before_anything_is_read(worker: Operator) -> None:
-    answer = worker("task", "list", "--chain-id", "7", "--json")
+def test_the_wrong_chain_is_noticed_before_anything_is_read(worker: Operator, anvil: Anvil) -> None:
+    with nothing_changed(worker, anvil.url, ACCOUNTS[1]):
+        answer = worker("task", "list", "--chain-id", "7", "--json")
     assert answer.code == Exit.WRONG_CHAIN
     assert answer.error["exit"] == 14
 

@@ -12,7 +12,7 @@ from agents.cli.exits import Exit
 from agents.core.specification import parse
 from agents.crypto.allowlist import merkle_root
 from tests.anvil import ACCOUNTS, Anvil, Contract, deploy, rpc
-from tests.cli.command import Operator
+from tests.cli.command import Operator, nothing_changed
 
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 DIGITS = (Path(terms.__file__).parent / "templates" / "digits.toml").read_text()
@@ -79,30 +79,30 @@ def _check_published(requester: Operator, shown: dict[str, str]) -> None:
 
 def test_a_dry_run_and_a_refused_question_change_nothing(requester: Operator, anvil: Anvil, spec: Path) -> None:
     requester.ok("task", "list")
-    files, before = requester.files(), balance(anvil)
-    shown = requester.ok("task", "create", str(spec), "--dry-run")
-    assert shown["warnings"] == []
-    answer = requester("task", "create", str(spec))
-    assert answer.code == Exit.USAGE
-    assert "conservative bound" in answer.err
-    assert requester.ok("task", "list")["tasks"] == []
-    assert balance(anvil) == before
-    assert set(requester.files()) == set(files)
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        shown = requester.ok("task", "create", str(spec), "--dry-run")
+        assert shown["warnings"] == []
+        answer = requester("task", "create", str(spec))
+        assert answer.code == Exit.USAGE
+        assert "conservative bound" in answer.err
+        assert requester.ok("task", "list")["tasks"] == []
 
 
 def test_an_account_that_cannot_pay_is_told_how_much_is_missing(requester: Operator, anvil: Anvil, spec: Path) -> None:
     spec.write_text(DIGITS.replace('"0.02 ether"', '"20000 ether"'))
-    answer = requester("task", "create", str(spec), "--yes", "--json")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--json")
     assert answer.code == Exit.FUNDS
     assert "20000" in answer.error["why"]
     assert requester.ok("task", "list")["tasks"] == []
 
 
 def test_terms_that_the_contract_would_refuse_are_refused_before_anything_is_published(
-    requester: Operator, spec: Path
+    requester: Operator, anvil: Anvil, spec: Path
 ) -> None:
     spec.write_text(DIGITS.replace("min_active = 2", "min_active = 9"))
-    answer = requester("task", "create", str(spec), "--yes", "--json")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--json")
     assert answer.code == Exit.CONFIGURATION
     assert "minActive 9" in answer.error["why"]
     assert not (requester.home / "blobs").exists()
@@ -110,11 +110,10 @@ def test_terms_that_the_contract_would_refuse_are_refused_before_anything_is_pub
 
 def test_a_task_that_is_not_installed_here_cannot_be_created(requester: Operator, anvil: Anvil, spec: Path) -> None:
     spec.write_text(DIGITS.replace('id = "digits"', 'id = "nothing"'))
-    before = balance(anvil)
-    answer = requester("task", "create", str(spec), "--yes", "--json")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--json")
     assert answer.code == Exit.PLUGIN
     assert "nothing" in answer.error["why"]
-    assert balance(anvil) == before
 
 
 def test_a_task_file_that_raises_is_named_with_its_line(requester: Operator, anvil: Anvil, spec: Path) -> None:
@@ -124,33 +123,30 @@ def test_a_task_file_that_raises_is_named_with_its_line(requester: Operator, anv
     config = requester.home / "config.toml"
     config.write_text(config.read_text().replace('# my-task = "task.py"', 'broken = "broken.py"'))
     spec.write_text(DIGITS.replace('id = "digits"', 'id = "broken"'))
-    before = balance(anvil)
-    answer = requester("task", "create", str(spec), "--yes", "--json")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--json")
     assert answer.code == Exit.PLUGIN
     assert "ZeroDivisionError" in answer.error["why"]
     assert "broken.py, line 2" in answer.error["why"]
-    assert balance(anvil) == before
 
 
 def test_a_store_that_does_not_answer_stops_before_any_money_moves(
     requester: Operator, anvil: Anvil, spec: Path
 ) -> None:
-    before = balance(anvil)
-    answer = requester("task", "create", str(spec), "--yes", "--json", "--store", "http://127.0.0.1:1")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--json", "--store", "http://127.0.0.1:1")
     assert answer.code == Exit.STORE
     assert "store" in answer.error["do"]
-    assert balance(anvil) == before
     assert requester.ok("task", "list")["tasks"] == []
 
 
 def test_a_model_that_does_not_fit_is_refused(requester: Operator, anvil: Anvil, spec: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"\x80\x04pickle")
-    before = balance(anvil)
-    answer = requester("task", "create", str(spec), "--yes", "--model", str(model), "--json")
+    with nothing_changed(requester, anvil.url, ACCOUNTS[0]):
+        answer = requester("task", "create", str(spec), "--yes", "--model", str(model), "--json")
     assert answer.code == Exit.PLUGIN
     assert "no initial model" in answer.error["what"]
-    assert balance(anvil) == before
 
 
 def test_doctor_tries_the_tasks_code_on_this_sites_data(requester: Operator, spec: Path) -> None:
