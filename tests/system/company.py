@@ -110,6 +110,10 @@ class Party:
     def balance(self) -> int:
         return int(self.anvil.rpc("eth_getBalance", self.address, "latest"), 16)
 
+    def sent(self) -> int:
+        """How many transactions of its account there are, those that wait to be mined too."""
+        return int(self.anvil.rpc("eth_getTransactionCount", self.address, "pending"), 16)
+
     def files(self, *but: str) -> dict[str, bytes]:
         """Everything in the home that an operator would miss: not logs, sockets, its stamp, nor what `but` names."""
         known = ((path, str(path.relative_to(self.home.root))) for path in sorted(self.home.root.rglob("*")))

@@ -179,7 +179,7 @@ async def declines(scene: Scene, task: Contract, reason: str) -> None:
     assert reason in said["reason"]
     assert (said["reason"].endswith("Nothing was bonded."), said["exit_code"]) == (True, 23)
     assert (worker.balance(), scene.company.locked(task)) == (balance, locked)
-    assert nothing_sent(worker)
+    assert worker.sent() == 0
     assert worker.files("networks/") == files
 
 
@@ -195,7 +195,7 @@ async def test_a_task_that_is_not_there_or_somebody_elses_is_told_so(scene: Scen
         files = party.files("networks/")
         assert await party.run(task) == 10
         assert reason in party.said("agent.halted")[-1]["reason"]
-        assert nothing_sent(party)
+        assert party.sent() == 0
         assert party.files("networks/") == files
 
 
@@ -223,16 +223,10 @@ async def joins_only_the_good_one(scene: Scene, worker: Party, cases: dict[str, 
         assert scene.company.locked(offered[case]) == locked[case]
     assert not worker.said("task.declined", task=good.address)
     assert scene.company.locked(good) == REWARD + COLLATERAL
-    sent = int(scene.company.anvil.rpc("eth_getTransactionCount", worker.address, "pending"), 16)
-    assert sent == 1, "the good task was joined, and nothing else was paid for"
+    assert worker.sent() == 1, "the good task was joined, and nothing else was paid for"
     home = worker.home.network(31337, scene.company.factory)
     assert [path.stem for path in home.models.iterdir()] == [sha256(GENESIS).hexdigest()]
     pinned = {path.name for path in (scene.company.store / "pins" / worker.address.lower()).iterdir()}
     of_the_good_one = {to_text(cid_of_bytes(content)) for content in (DIGITS.encode(), GENESIS)}
     assert of_the_good_one <= pinned <= of_the_good_one | {to_text(cid_of_bytes(SELECT.encode()))}
     good.send("cancelTask", sender=scene.requester.address)
-
-
-def nothing_sent(party: Party) -> bool:
-    """Not one transaction of its account is on the chain: its balance cannot have changed."""
-    return bool(party.anvil.rpc("eth_getTransactionCount", party.address, "pending") == "0x0")

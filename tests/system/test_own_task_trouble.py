@@ -25,7 +25,9 @@ CODE = {
     "relabelled": SOUND.format(labels=5),
     "sound": SOUND.format(labels=2),
 }
+OFFERED = {name: Specification(name, 2) for name in CODE} | {"mnist": Specification("mnist", 10)}
 REASONS = {
+    "mnist": ("the dry run failed (data)", "the data set mnist is not in", "train-images-idx3-ubyte", "missing"),
     "raising": ("the dry run failed (task)", "ZeroDivisionError", "raising.py, line 2"),
     "missing": ("the dry run failed (", "/nowhere/patients.csv"),
     "relabelled": ("the dry run failed (data)", "label"),
@@ -43,12 +45,15 @@ def company(tmp_path: Path) -> Iterator[Company]:
 async def test_what_fails_in_the_dry_run_is_declined_and_nothing_is_bonded(company: Company) -> None:
     requester = company.party("requester", "requester")
     plugins = "".join(f'{name} = "{name}.py"\n' for name in CODE)
-    worker = company.party("worker", more=f"[learning.plugins]\n{plugins}")
+    data = '[learning]\ndata_dir = "data"\n[learning.options]\ndownload = false\n'
+    worker = company.party("worker", more=f"{data}[learning.plugins]\n{plugins}")
+    (worker.home.root / "data").mkdir()
     worker.learner = lambda learner: learner
     tasks, genesis = {}, b"\x80\x04pickle" + GENESIS
     for name, code in CODE.items():
         (worker.home.root / f"{name}.py").write_text(code)
-        tasks[name] = await company.offer(requester, Specification(name, 2), genesis=genesis)
+    for name, specification in OFFERED.items():
+        tasks[name] = await company.offer(requester, specification, genesis=genesis)
     balance, files = worker.balance(), worker.files("networks/", "keystore/encryption/")
     async with worker.running() as agent:
         for name, task in tasks.items():

@@ -1,19 +1,22 @@
 """`run` without --task: whatever the factory offers, one task at a time; a requester serves all of its own; a worker is
-paid where its configuration says."""
+paid where its configuration says. `task join` is `run --task`, once the policy and the operator have said yes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from bfl_events.log import EventLog
 from bfl_events.schema import Phase, Record, TaskEnded, Withdrawn, WorkerJoined
-from tests.anvil import Anvil, Contract, deploy, start_anvil
-from tests.system.company import COLLATERAL, Company, Party, until
+from tests.anvil import Anvil, Contract, _die_with_parent, deploy, start_anvil
+from tests.system.company import COLLATERAL, REWARD, Company, Party, until
 
+ROOT = Path(__file__).parents[2]
 SAFE = "0x5aFE5AfE00000000000000000000000000000000"
 
 
@@ -26,6 +29,35 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
 @pytest.fixture
 def company(anvil: Anvil, tmp_path: Path) -> Company:
     return Company(anvil, deploy(anvil.url).factory, tmp_path)
+
+
+@asynccontextmanager
+async def typed(company: Company, worker: Party, *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`bfl-agent` with these arguments and this home, in a process of its own."""
+    program = (sys.executable, "-m", "tests.system.by_command", *command, "--home", str(worker.home.root))
+    with (company.folder / "output").open("wb") as output:
+        agent = await asyncio.create_subprocess_exec(*program, cwd=ROOT, stdout=output, stderr=output,
+                                                     preexec_fn=_die_with_parent)
+    try:
+        yield agent
+    finally:
+        if agent.returncode is None:
+            agent.kill()
+            await agent.wait()
+
+
+async def test_the_command_to_join_runs_the_agent_which_takes_a_seat_and_goes_on(company: Company) -> None:
+    worker = company.party("by-command")
+    assert worker.key
+    task = await company.offer(company.party("requester", "requester"))
+    async with typed(company, worker, "task", "join", task.address, "--yes") as agent:
+        await until(lambda: worker.said("task.joined", worker=worker.address) or agent.returncode is not None, "joined")
+        assert task.call("indexPlus1", worker.address) == 1, (company.folder / "output").read_text()
+        assert (company.locked(task), worker.sent()) == (REWARD + COLLATERAL, 1)
+        assert agent.returncode is None
+        agent.terminate()
+        assert await agent.wait() == 0
+    assert [line["intent"] for line in worker.said("intent.started")] == ["LoadTerms", "DryRun", "JoinTask"]
 
 
 def over(company: Company, task: Contract) -> bool:
