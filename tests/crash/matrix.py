@@ -37,8 +37,6 @@ COMMANDS = {        # every step that a command passes which changes something; 
     "export": frozenset({B.LOG_EXPORT}),
     "task list": frozenset({B.VIEW_DROP}),
 }
-
-
 HOMES = frozenset({B.HOME_STAMP, B.STORE_STAMP, B.SALVAGE_MOVE})     # once, or only where something is damaged
 OFTEN = frozenset({     # passed many times, for other reasons each time: worth a second kill later on
     B.LOG_APPEND, B.JOURNAL_RECORD, B.OUTBOX_ADD, B.TX_SEND, B.TX_LANDED, B.MODEL_ADOPT, B.BLOB_GET,

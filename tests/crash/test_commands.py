@@ -12,19 +12,16 @@ import pytest
 
 from agents.crypto.accounts import list_accounts
 from agents.crypto.keys import load_encryption_keys
-from bfl_events.boundaries import Boundary
 from bfl_events.export import read_export
 from bfl_events.schema import TaskCreated
 from tests.anvil import Anvil, deploy, start_anvil
-from tests.crash import matrix
+from tests.crash import arms, matrix
 from tests.crash.births import Nursery
 from tests.crash.desk import Desk
 from tests.crash.events import topic
 from tests.crash.matrix import both
 from tests.crash.stage import CHAIN_ID, FUNDS, Stage
 
-SIDES = ("before", "after")
-INIT = [(Boundary.PRIVATE_WRITE, 1), (Boundary.PRIVATE_WRITE, 2), (Boundary.ACCOUNT_WRITE, 1)]
 SPECIFICATION = """
 [task]
 id = "tiny"
@@ -42,13 +39,12 @@ REWARD = 2 * 10**16
 
 @pytest.fixture
 def desk(tmp_path: Path, nursery: Nursery, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """In the end the test has killed at each step of the command that it is for: on its `side`, or on both."""
+    """In the end the test has killed at its `failpoint`, or at all that there are for the command that it is for."""
     (command,) = request.node.get_closest_marker("kills").args
     given = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    steps = {given["step"]} if "step" in given else matrix.COMMANDS[command]
     made = Desk(tmp_path, nursery)
     yield made
-    assert made.fired == {one for one in both(steps) if one.endswith(given.get("side", ""))}
+    assert made.fired == {arms.name(one) for one in given.values() or arms.COMMANDS[command]}
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +54,22 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
 
 
 @pytest.mark.kills("init")
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize(("step", "passing"), INIT)
-def test_a_home_whose_making_was_cut_short_is_completed(desk: Desk, step: Boundary, passing: int, side: str) -> None:
-    desk.dies(f"{step}.{side}:{passing}", *desk.init())
+@pytest.mark.parametrize("failpoint", arms.COMMANDS["init"])
+def test_a_home_whose_making_was_cut_short_is_completed(desk: Desk, failpoint: str) -> None:
+    desk.dies(failpoint, *desk.init())
     desk.does(*desk.init())
     assert desk.files() == {"config.toml", "secrets/password", "keystore/UTC"}
     assert len(list_accounts(desk.home.keystore)) == 1
 
 
 @pytest.mark.kills("keys rotate")
-@pytest.mark.parametrize("side", SIDES)
-def test_a_rotation_that_was_cut_short_leaves_only_whole_keys(desk: Desk, side: str) -> None:
+@pytest.mark.parametrize("failpoint", arms.COMMANDS["keys rotate"])
+def test_a_rotation_that_was_cut_short_leaves_only_whole_keys(desk: Desk, failpoint: str) -> None:
     desk.does(*desk.init())
-    desk.dies(f"{Boundary.KEY_WRITE}.{side}", *desk.agent("keys", "rotate"))
+    desk.dies(failpoint, *desk.agent("keys", "rotate"))
     desk.does(*desk.agent("keys", "rotate"))
     keys = load_encryption_keys(desk.home.encryption_keys, desk.home.password.read_text().strip())
-    assert len(keys) == (1 if side == "before" else 2)
+    assert len(keys) == (1 if failpoint.endswith("before") else 2)
     assert desk.files() == {"config.toml", "secrets/password", "keystore/UTC", "keystore/encryption/RSA"}
 
 
@@ -86,10 +81,8 @@ def test_a_deployment_is_paid_for_once_wherever_it_was_cut_short(desk: Desk, cha
         home.settle_in(chain)
     command = desk.agent("contracts", "deploy", "--yes", "--json")
     assert undisturbed.passes(*undisturbed.agent("contracts", "deploy", "--yes")) == matrix.COMMANDS["contracts deploy"]
-    before_it_lands = matrix.COMMANDS["contracts deploy"] - {Boundary.TX_LANDED, Boundary.CONFIG_WRITE}
-    for steps in (before_it_lands, {Boundary.TX_LANDED}, {Boundary.OUTBOX_ADD}, {Boundary.OUTBOX_ADD},
-                  {Boundary.CONFIG_WRITE}):
-        desk.dies_of_each(both(steps), *command)
+    for failpoints in arms.DEPLOYED:
+        desk.dies_of_each(failpoints, *command)
     told = desk.does(*command)
     factory = json.loads(told[told.index("{"):])["factory"]
     assert f'factory = "{factory}"' in desk.home.config.read_text()
@@ -113,15 +106,13 @@ def test_a_task_is_created_and_paid_for_once_wherever_its_creation_was_cut_short
     numbers = (f"{number:064x}" for number in count(1))
     create = ("task", "create", str(specification), "--yes", "--nonce", next(numbers))
     assert undisturbed.passes(*undisturbed.agent(*create)) == matrix.COMMANDS["task create"]
-    once = {Boundary.LOG_CREATE, Boundary.LOG_ANCHOR, Boundary.KEY_WRITE, Boundary.OUTBOX_CREATE, Boundary.STORE_STAMP}
-    desk.dies_of_each(both(once), *desk.agent(*create))
-    desk.dies_of_each(both({Boundary.BLOB_PUT}, passing=2), *desk.agent(*create))     # the first is a trial
-    desk.dies_of_each(both(matrix.COMMANDS["task create"] - once - {Boundary.TX_LANDED}), *desk.agent(*create))
+    for failpoints in arms.CREATED:
+        desk.dies_of_each(failpoints, *desk.agent(*create))
     desk.does(*desk.agent(*create))
     assert desk.files() == undisturbed.files()
-    for already, failpoint in enumerate(both({Boundary.TX_LANDED}), start=1):
+    for already, failpoint in enumerate(arms.CREATED_AGAIN, start=1):
         create = (*create[:-1], next(numbers))
-        desk.dies(f"{failpoint}:{already + 1}", *desk.agent(*create))
+        desk.dies(failpoint, *desk.agent(*create))
         assert len(created(chain, factory, desk)) == already + 1
         assert '"created": false' in desk.does(*desk.agent(*create), "--json")
     assert len(created(chain, factory, undisturbed)) == 1
@@ -152,13 +143,13 @@ def requesters(desk: Desk, finished: Stage) -> Desk:
 
 
 @pytest.mark.kills("models get")
-@pytest.mark.parametrize("side", SIDES)
-def test_the_final_model_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, side: str) -> None:
+@pytest.mark.parametrize("failpoint", arms.COMMANDS["models get"])
+def test_the_final_model_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, failpoint: str) -> None:
     target = requesters.directory / "model" / "final.safetensors"
     target.parent.mkdir()
     get = requesters.agent("models", "get", "final", "--task", finished.task, "-o", str(target))
-    requesters.dies(f"{Boundary.FINAL_WRITE}.{side}", *get)
-    assert target.exists() == (side == "after")
+    requesters.dies(failpoint, *get)
+    assert target.exists() == failpoint.endswith("after")
     requesters.does(*get)
     result = requesters.home.result(finished.task).read_bytes()
     assert hashlib.sha256(target.read_bytes()).digest() == hashlib.sha256(result).digest()
@@ -166,35 +157,36 @@ def test_the_final_model_is_written_whole_or_not_at_all(requesters: Desk, finish
 
 
 @pytest.mark.kills("export")
-@pytest.mark.parametrize("side", SIDES)
-def test_an_export_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, side: str) -> None:
+@pytest.mark.parametrize("failpoint", arms.COMMANDS["export"])
+def test_an_export_is_written_whole_or_not_at_all(requesters: Desk, finished: Stage, failpoint: str) -> None:
     target = requesters.directory / "exports" / "events.jsonl"
     target.parent.mkdir()
     export = ("bfl-events", "export", "--log", str(finished.network("requester").events), "-o", str(target))
-    requesters.dies(f"{Boundary.LOG_EXPORT}.{side}", *export)
-    assert target.exists() == (side == "after")
+    requesters.dies(failpoint, *export)
+    assert target.exists() == failpoint.endswith("after")
     requesters.does(*export)
     assert len(list(read_export(target))) > 80
     assert list(target.parent.iterdir()) == [target]
 
 
 @pytest.mark.kills("task list")
-@pytest.mark.parametrize("side", SIDES)
-def test_a_reading_log_that_is_begun_again_is_complete(requesters: Desk, finished: Stage, side: str) -> None:
+@pytest.mark.parametrize("failpoint", arms.COMMANDS["task list"])
+def test_a_reading_log_that_is_begun_again_is_complete(requesters: Desk, finished: Stage, failpoint: str) -> None:
     """Of three files, one was removed when it was killed."""
     view = finished.network("requester").view
     listing = requesters.agent("task", "list", "--json")
     known = requesters.does(*listing)
     assert finished.task in known
     assert view.exists()
-    again = (*listing, "--start-block", "1" if side == "before" else "2")
-    requesters.dies(f"{Boundary.VIEW_DROP}.{side}", *again)
+    again = (*listing, "--start-block", "1" if failpoint.endswith("before") else "2")
+    requesters.dies(failpoint, *again)
     assert requesters.does(*again) == known
 
 
 def test_every_step_of_commands_is_killed_here() -> None:
-    """Each of these tests has killed at each step of its command; see `desk`."""
+    """Each of these tests has killed wherever it should, see `desk`; here that they are for all commands and steps."""
     found = [mark.args[0] for test in globals().values() for mark in getattr(test, "pytestmark", [])
              if mark.name == "kills"]
-    assert sorted(found) == sorted(matrix.COMMANDS)
-    assert {step for step, _ in INIT} == matrix.COMMANDS["init"]
+    assert sorted(found) == sorted(arms.COMMANDS) == sorted(matrix.COMMANDS)
+    for command, failpoints in arms.COMMANDS.items():
+        assert {arms.name(one) for one in failpoints} == {*both(matrix.COMMANDS[command])}

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from bfl_events.boundaries import Boundary
-from bfl_events.schema import Phase
+from agents.core.global_model import HERE_MODEL, NEED_MODEL
+from bfl_events.schema import Notice, Phase
+from tests.crash import arms
 from tests.crash.backups import VICTIM, Moment, Staging, moments, staging
 from tests.crash.conftest import LIGHT
 from tests.crash.manner import Manner
-from tests.crash.matrix import both
 from tests.crash.rotation import check_final, check_models, rotate
-from tests.crash.stage import KEYLESS, REQUESTER
-from tests.crash.verdict import Outcome, faults, outcome
+from tests.crash.stage import KEYLESS, REQUESTER, Stage
+from tests.crash.verdict import Outcome, faults, outcome, records
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("manner", [LIGHT], indirect=True)]
 TRAIN, OPEN, SCORE, REVEAL, SETTLE, ATTEST = list(Phase)[Phase.TRAIN:Phase.COMPLETED]
@@ -33,10 +33,6 @@ RESTORED = {       # in which phase -> a backup of which
 }
 AFTERWARDS = (5, ATTEST)
 ROTATED_IN = (4, TRAIN)
-ROTATED = {         # who asks for a new key meanwhile, and dies at which steps of it
-    REQUESTER: both({Boundary.KEY_WRITE, Boundary.TX_SEND}),
-    KEYLESS: both({Boundary.KEY_WRITE, Boundary.TX_SIGN, Boundary.OUTBOX_ADD, Boundary.TX_SEND}),
-}
 
 
 def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_task_comes_to_the_same(
@@ -52,7 +48,9 @@ def test_whatever_backup_of_a_worker_is_restored_when_it_repairs_itself_and_the_
             assert lost(life) == forgotten(backup, now), f"in {now}, of {backup}"
         repaired = [line for line in lives[-2] if line["event"] == "home.repaired"]
         assert len(repaired) == 1, "the last life that had lost something of its memory"
-        check(made, VICTIM, undisturbed, rotated=ROTATED)
+        check(made, VICTIM, undisturbed, rotated=arms.ROTATED)
+        # in (5, SCORE) it knew nothing but round 1, of which nobody keeps the models any more
+        assert {(5, base) for base in undisturbed.bases[5]} <= given_by_peers(made.stage, VICTIM)
         check_models(made.stage, KEYLESS, ROTATED_IN[0])
         check_final(made.stage, REQUESTER)
 
@@ -78,7 +76,7 @@ def copy_and_restore(made: Staging, name: str, restored: Mapping[Moment, Moment]
 def copy_restore_and_rotate(made: Staging, moment: Moment) -> None:
     copy_and_restore(made, VICTIM, RESTORED, moment)
     if moment == ROTATED_IN:
-        for name, failpoints in ROTATED.items():
+        for name, failpoints in arms.ROTATED.items():
             rotate(made, name, failpoints)
 
 
@@ -90,6 +88,14 @@ def check(made: Staging, name: str, undisturbed: Outcome, rotated: Collection[st
     assert all(one.partition("/keystore/encryption/RSA-")[0] in rotated for one in more), more
     assert found.penalties == ()
     assert found.comparable() == undisturbed.comparable()
+
+
+def given_by_peers(stage: Stage, name: str) -> set[tuple[int, bytes]]:
+    """(round, hash) of models that somebody asked for on the chain, and was told there where they are."""
+    notices = [event for event in (record.event for record in records(stage)) if isinstance(event, Notice)]
+    own = stage.addresses[name]
+    asked = {(one.round, one.ref) for one in notices if one.kind == NEED_MODEL and one.sender == own}
+    return asked & {(one.round, one.ref) for one in notices if one.kind == HERE_MODEL and one.to == own}
 
 
 def forgotten(backup: Moment, now: Moment) -> set[str]:

@@ -24,7 +24,8 @@ from tests.simulation.scenario import Fault, Scenario, scenario
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Result, run
 
-SEEDS = int(os.environ.get("BFL_SIMULATION_SEEDS", "2000"))
+PROMISED = 2000
+SEEDS = int(os.environ.get("BFL_SIMULATION_SEEDS", PROMISED))
 PROCESSES = min(os.cpu_count() or 1, 8)
 CHUNKS = [range(first, min(first + 100, SEEDS)) for first in range(0, SEEDS, 100)]
 ROOT = Path(__file__).resolve().parents[2]
