@@ -12,5 +12,5 @@ if __name__ == "__main__":
     sys.modules["agents.learning.workbench"] = workbench
     from agents.learning.child import main
 
-    watch_if_asked(os.environ)
+    watch_if_asked(os.environ, requests=False)
     os._exit(main())

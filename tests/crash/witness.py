@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import aiohttp
-
 from bfl_events import boundaries
 from bfl_events.boundaries import Boundary
 
@@ -41,8 +39,8 @@ _really_connect = sqlite3.connect
 _inside: ContextVar[int] = ContextVar("inside", default=0)
 
 
-def watch_if_asked(environment: Mapping[str, str]) -> None:
-    """Placed before the process does anything."""
+def watch_if_asked(environment: Mapping[str, str], *, requests: bool = True) -> None:
+    """Placed before the process does anything. Without `requests`, for who sends none, it starts twice as fast."""
     if VARIABLE not in environment:
         return
     descriptor = os.open(environment[VARIABLE], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -51,7 +49,8 @@ def watch_if_asked(environment: Mapping[str, str]) -> None:
     boundaries.watch = witness.let_in       # for the failpoints, which are armed later
     sys.addaudithook(witness.audit)
     sqlite3.connect = witness.connect       # its audit event comes before a trace can be set
-    _watch_requests(witness)
+    if requests:
+        _watch_requests(witness)
 
 
 class _Witness:
@@ -112,6 +111,8 @@ class _Witness:
 
 
 def _watch_requests(witness: _Witness) -> None:
+    import aiohttp
+
     really = aiohttp.ClientSession._request
 
     async def request(self: aiohttp.ClientSession, method: str, url: Any, **options: Any) -> aiohttp.ClientResponse:
