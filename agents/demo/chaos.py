@@ -111,7 +111,7 @@ class Chaos:
 def faults(chaos: Chaos, task: int, requester: str, workers: Sequence[str]) -> Iterator[Fault]:
     """The faults of the `task`-th task (from 0) in the order of time, without an end."""
     dice = random.Random(f"{chaos.seed}:{task}")     # noqa: S311 - a replay is wanted, not a secret
-    for_ever = _for_ever(chaos, dice, requester)
+    for_ever = _for_ever(chaos, task, dice, requester)
     alive, at = [requester, *workers], QUIET_S
     while True:
         at += dice.uniform(*GAPS_S)
@@ -122,9 +122,9 @@ def faults(chaos: Chaos, task: int, requester: str, workers: Sequence[str]) -> I
         yield _fault(round(at, 2), chaos, dice, alive, workers)
 
 
-def _for_ever(chaos: Chaos, dice: random.Random, requester: str) -> Fault | None:
+def _for_ever(chaos: Chaos, task: int, dice: random.Random, requester: str) -> Fault | None:
     """In every other task the requester dies and is not started again: nobody needs it after round 1 began."""
-    dies, at = dice.random() < 0.5, round(dice.uniform(QUIET_S, 30.0), 2)
+    at, dies = round(dice.uniform(QUIET_S, 30.0), 2), (chaos.seed + task) % 2 == 1
     return Fault(at, What.FOR_EVER, (requester,)) if dies and Kind.KILL in chaos.kinds else None
 
 

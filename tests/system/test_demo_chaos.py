@@ -21,7 +21,7 @@ from tests.cli.command import Operator
 from tests.system.demo_process import RunningDemo, running_demo
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(600)]
-SEED, MINUTES = 149017, 0.5   # a plan with all of PROMISED within half a minute
+SEED, MINUTES = 351617, 0.5   # a plan with all of PROMISED within half a minute
 PROMISED = {What.FREEZE, What.RESTART, What.REORG, What.CUT, What.EVERYBODY, What.FOR_EVER, What.STORE_CORRUPT}
 FREEZES_FIRST = 3
 WORKERS = ("worker-1", "worker-2", "worker-3")
