@@ -16,6 +16,7 @@ from agents.health import Health
 from agents.metrics import Metrics
 from agents.telemetry import Log, Marker
 from bfl_events import schema as ev
+from bfl_events.bitmap import members_of
 from bfl_events.schema import Address, Phase, Record
 from bfl_events.state import TaskState
 
@@ -170,8 +171,10 @@ class Narrator:
                 marker = ENDED[event.phase]
             where = {"chain_event": type(event).__name__, "task": record.emitter, "block": record.block}
             said = {name: getattr(event, name) for name in TOLD if hasattr(event, name)}
-            named = {name: value.name.lower() for name, value in said.items() if isinstance(value, Phase)}
-            self.log.info(marker, **where | said | named)
+            said |= {name: value.name.lower() for name, value in said.items() if isinstance(value, Phase)}
+            if isinstance(event, ev.DeadlineMissed):
+                said["absent"] = members_of(event.absent)
+            self.log.info(marker, **where | said)
 
     def rewound(self, to: int) -> None:
         self.metrics.reorgs.inc()

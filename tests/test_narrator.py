@@ -14,6 +14,7 @@ from agents.health import Health
 from agents.metrics import Metrics
 from agents.narrator import Narrator
 from agents.telemetry import open_log
+from bfl_events.schema import Bitmap, DeadlineMissed, Phase, Record
 
 
 class Bench:
@@ -52,6 +53,13 @@ def test_an_empty_account_is_not_told_as_a_price_above_the_limit(bench: Bench) -
     for step in ("funds", "capped"):
         bench.narrator.outbox(step, {"key": "open:0xT:2"})
     assert [line["event"] for line in bench.lines()] == ["tx.unfunded", "tx.fee.capped"]
+
+
+def test_who_missed_a_deadline_is_told_by_index(bench: Bench) -> None:
+    missed = DeadlineMissed(2, 3, Phase.OPEN, Bitmap(0b101), Bitmap(0), Bitmap(0b111), 1)
+    bench.narrator.records((Record(7, bytes(32), 1000, 0, bytes(32), "0xT", missed),))
+    (line,) = bench.lines()
+    assert (line["event"], line["phase"], line["round"], line["absent"]) == ("round.deadline.missed", "open", 2, [0, 2])
 
 
 def test_a_checkpoint_that_is_not_used_is_named(bench: Bench) -> None:
