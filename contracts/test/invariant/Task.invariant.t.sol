@@ -141,7 +141,7 @@ contract LargeTaskInvariantTest is TaskInvariant {
     }
 
     function test_thePlaysWithstandMoreThanFourLiars() public {
-        play(150);
+        play(400);
         vm.assertGe(handler.settlements(), 5, "settlements");
         vm.assertGe(handler.liarsWithstood(), 5, "liars");
     }

@@ -98,12 +98,8 @@ contract TaskHandler is Calls {
         if (block.timestamp > deadline()) _doDue();
     }
 
-    /// @dev The deadline passes: late calls change nothing, then a stranger does what is due.
     function passDeadline(uint256 seed) external step(seed) {
-        if (deadline() != 0) {
-            _letPass();
-            callLate();
-        }
+        _letPass();
         _doDue();
     }
 
@@ -184,7 +180,7 @@ contract TaskHandler is Calls {
         vm.prank(REQUESTER);
         task = IFLTask(factory.createTask{value: money}(bytes32(_tasks), terms, "spec", "model", "key"));
         openBooks(money);
-        uint256 liars = roll(3) == 0 ? mostLiars(n) : roll(mostLiars(n) + 1);
+        uint256 liars = roll(2) == 0 ? mostLiars(n) : roll(mostLiars(n) + 1);
         honest = all(n - liars);
         base = 3000 + roll(6000);
         bool waits = roll(4) == 0;
@@ -236,13 +232,14 @@ contract TaskHandler is Calls {
 
     /// @dev Time never goes back.
     function _letPass() private {
-        if (block.timestamp <= deadline()) rightAfter();
+        if (deadline() != 0 && block.timestamp <= deadline()) rightAfter();
     }
 
-    /// @dev I13: what is due anybody can do.
+    /// @dev I20, I13: late calls change nothing, and what is due anybody can do.
     function _doDue() private {
         IFLTask.Phase here = phase();
         bool over = deadline() != 0 && block.timestamp > deadline();
+        if (over) callLate();
         if (here == IFLTask.Phase.Joining) {
             bool ended = tryAs(STRANGER, abi.encodeCall(task.startTask, ()));
             vm.assertTrue(ended || !over, "I13: joining never ends");
