@@ -85,7 +85,9 @@ def phase_extended(state: TaskState, record: Record, event: ev.PhaseExtended, at
 def model_committed(state: TaskState, record: Record, event: ev.ModelCommitted, at: Position) -> TaskState:
     in_attempt(state, record, event.round, event.attempt, Phase.TRAIN)
     index = actor(state, record, event.worker)
-    commits = {**state.current.commits, index: ModelCommitment(event.commitment, event.base_hash, at)}
+    commits = state.current.commits
+    times = commits[index].times + 1 if index in commits else 1
+    commits = {**commits, index: ModelCommitment(event.commitment, event.base_hash, at, times)}
     return evolve_task(
         state, members=with_member(state, index, commitment=event.commitment),
         committed=Bitmap(state.committed | bit(index)), excused=Bitmap(state.excused & ~bit(index)),
@@ -106,7 +108,9 @@ def model_opened(state: TaskState, record: Record, event: ev.ModelSubmitted, at:
 def scores_committed(state: TaskState, record: Record, event: ev.ScoresCommitted, at: Position) -> TaskState:
     in_attempt(state, record, event.round, event.attempt, Phase.SCORE)
     index = actor(state, record, event.worker)
-    commits = {**state.current.score_commits, index: ScoreCommitment(event.commitment, at)}
+    commits = state.current.score_commits
+    times = commits[index].times + 1 if index in commits else 1
+    commits = {**commits, index: ScoreCommitment(event.commitment, at, times)}
     return evolve_task(
         state, members=with_member(state, index, commitment=event.commitment),
         scored=Bitmap(state.scored | bit(index)), attempts=with_attempt(state, score_commits=commits), at=at,

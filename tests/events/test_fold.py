@@ -205,6 +205,22 @@ def test_a_penalty_that_cannot_be_is_named(changes: dict[str, Any], reason: str)
         fold([*records[:at], with_event(records[at], **changes)])
 
 
+@pytest.mark.parametrize(("kind", "place"), [(ev.ModelCommitted, "commits"), (ev.ScoresCommitted, "score_commits")])
+def test_commitments_of_an_attempt_are_counted_and_the_last_one_stands(kind: type[Any], place: str) -> None:
+    """By the count an agent knows that it has replaced its own once, or that another hand did (PROTOCOL 2.2)."""
+    records = honest_log()
+    at = next(k for k, record in enumerate(records) if isinstance(record.event, kind))
+    first = records[at]
+    again = with_event(replace(first, log_index=first.log_index + 1), commitment=b"\7" * 32)
+    once, twice = records[:at + 1], (*records[:at + 1], again)
+    for log, digest, times in ((once, first.event.commitment, 1), (twice, again.event.commitment, 2)):
+        state = fold(log)
+        found = getattr(state.current, place)[state.seats[first.event.worker]]
+        assert (found.digest, found.times) == (digest, times)
+    everywhere = [one.times for attempt in fold(records).attempts for one in getattr(attempt, place).values()]
+    assert set(everywhere) == {1}, "each attempt counts from the beginning"
+
+
 def test_a_second_opening_and_one_without_a_commitment_are_named() -> None:
     records = honest_log()
     at = last(records, ev.ModelSubmitted)

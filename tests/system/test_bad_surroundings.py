@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -11,8 +14,9 @@ import pytest
 from agents.cli.exits import Exit
 from agents.core.specification import Specification
 from agents.effects.ports import LearnerFailed, Progress
+from agents.home import Home
 from agents.storage.cid import cid_of_bytes, to_text
-from bfl_events.schema import Phase
+from bfl_events.schema import DeadlineMissed, Phase, WorkerPenalized
 from tests.anvil import Anvil, deploy, start_anvil
 from tests.cli.command import Operator
 from tests.storage.kubo_double import KuboDouble
@@ -55,7 +59,11 @@ async def test_an_address_without_or_with_another_contract_ends_it(company: Comp
     requester = company.party("contracts", "requester")
     task = await company.offer(requester)
     task.send("cancelTask", sender=requester.address)
-    for factory, reason in (("0x" + "12" * 20, "there is no contract at"), (task.address, "or another version")):
+    nearly = "0x" + "34" * 20
+    code = company.anvil.rpc("eth_getCode", company.factory, "latest")
+    company.anvil.rpc("anvil_setCode", nearly, code + "00")
+    nothing, other = "there is no contract at", "or another version"
+    for factory, reason in (("0x" + "12" * 20, nothing), (task.address, other), (nearly, other)):
         party = configured(company.party(factory[:8]), company.factory, factory)
         code, said = await ended(party)
         assert (code, reason in said) == (Exit.WRONG_CHAIN, True), said
@@ -86,11 +94,60 @@ def test_an_unknown_key_in_the_configuration_ends_it_with_what_was_meant(company
 
 async def test_a_second_agent_of_the_account_ends_and_the_first_goes_on(company: Company) -> None:
     party = company.party("twice")
+    assert party.key
+    files = party.files("networks/")
     async with party.running() as first:
         await until(party.home.network(31337, company.factory).journal.exists, "the first runs", first)
         assert await party.run() == Exit.LOCKED
         assert "Another agent runs in this home" in party.said("agent.halted")[-1]["reason"]
         assert not first.done()
+    assert party.files("networks/") == files
+    assert party.sent() == 0
+
+
+class Elsewhere(StandIn):
+    """Trains as other hardware does: the same work gives other bytes."""
+
+    def _made(self, out: str, kind: str, base: str, *parts: object) -> Mapping[str, Any]:
+        return super()._made(out, kind, base, *parts, *(("elsewhere",) if kind == "trained" else ()))
+
+
+class Late(StandIn):
+    """Trains when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def request(
+        self, operation: str, fields: Mapping[str, Any], progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        if operation == "train":
+            await self.go.wait()
+        return await super().request(operation, fields, progress)
+
+
+async def test_a_home_whose_copy_is_started_elsewhere_stops_with_the_reason_and_the_copy_completes_the_task(
+    company: Company,
+) -> None:
+    other, here = company.party("beside-two-homes"), company.party("here")
+    learner = Late()
+    other.learner = lambda _: learner
+    assert here.key
+    there = replace(here, home=Home(copytree(here.home.root, company.folder / "there")))
+    there.learner = lambda _: Elsewhere()
+    task = await company.offer(company.party("requester-of-two-homes", "requester"))
+    async with AsyncExitStack() as stack:
+        beside, first = [await stack.enter_async_context(one.running(task.address)) for one in (other, here)]
+        await until(lambda: task.call("committed"), "it committed its model", beside, first)
+        second = await stack.enter_async_context(there.running(task.address))
+        await until(first.done, "it saw another's hand", beside, second)
+        assert first.result() == Exit.LOCKED
+        learner.go.set()
+        await until(lambda: task.call("core")[0] == Phase.COMPLETED and company.locked(task) == 0,
+                    "the task was completed and drained", beside, second)
+    said = here.said("agent.halted")[-1]
+    assert (said["exit_code"], "Somebody else uses the account's key" in said["reason"]) == (Exit.LOCKED, True)
+    assert not [event for event in company.events(task) if isinstance(event, WorkerPenalized | DeadlineMissed)]
 
 
 async def test_a_chain_that_is_away_at_the_start_and_later_is_waited_for(company: Company) -> None:
