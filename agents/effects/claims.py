@@ -73,7 +73,7 @@ class Claims:
             return Gone()
         raise Fatal(f"somebody else uses account {self._account}: transaction 0x{usage.tx.hex()} in block {usage.block}"
                     f" took nonce {slot.nonce}, which this agent had signed for {slot.key}. One account belongs to one"
-                    " agent: stop the other user, or give this agent an account of its own", exit_code=11)
+                    " agent: stop the other user, or give this agent an account of its own", exit_code=12)
 
     def _fits(self, slot: Slot, usage: Usage) -> bool:
         p = slot.payload

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.cli.exits import Exit
 from agents.effects.fees import GWEI, FeePolicy
 from agents.effects.outbox import InsufficientFunds, Outbox, Prepare, Reverted, Timing
 from agents.effects.ports import Fatal, Rejected, Transient
@@ -681,8 +682,9 @@ async def test_a_foreign_user_of_the_key_ends_the_process_with_a_sentence(bench:
         for _ in range(40):
             bench.clock.advance(2)
             await rest()
-        with pytest.raises(Fatal, match=f"somebody else uses account {ACCOUNT}"):
+        with pytest.raises(Fatal, match=f"somebody else uses account {ACCOUNT}") as stopped:
             await task
+        assert stopped.value.exit_code == Exit.LOCKED
         with pytest.raises(Fatal):
             await bench.outbox.send("b", call(b"b"))
     assert bench.events.count("signed") == 1
