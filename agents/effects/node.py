@@ -142,6 +142,10 @@ class Node:
             return meaning(refused.message), refused.message
         return None, ""
 
+    async def knows(self, tx: bytes) -> bool:
+        """Whether it has this transaction, mined or waiting."""
+        return await ask(self._rpc, "eth_getTransactionByHash", "0x" + tx.hex()) is not None
+
     async def landing(self, attempts: Sequence[Attempt]) -> Landing | None:
         """The receipt of whichever version was mined, newest version first."""
         for attempt in reversed(attempts):

@@ -140,7 +140,8 @@ class Outbox:
         return bool(slots) and all(self._settler.pushed(slot.nonce) for slot in slots)
 
     async def abandon(self, key: str) -> None:
-        """Unsigned: dropped. Signed and still unmined when it counts as stuck: its nonce goes to a self-transfer.
+        """Unsigned: dropped. Signed and still unmined when it counts as stuck, or when the node has lost it: its nonce
+        goes to a self-transfer.
 
         The next pass writes down what it finds unmined.
         """

@@ -197,12 +197,15 @@ class Settler:
             self._ears.tell("abandoned", slot)
         now, last = self._clock.time(), slot.last
         overdue = now - last.signed_at >= self._timing.stuck_s
+        again = now - self._pushed.get(slot.nonce, now - _RESEND_S) >= _RESEND_S
+        if again and not overdue and not last.void and self._book.unwanted(slot):
+            overdue = not await self._node.knows(last.hash)    # what no node has any more is not sent again unwanted
         passed_over = first and head.number >= last.head + _SKIPPED_BLOCKS
         if overdue and not last.void and (self._book.unwanted(slot) or await self._would_be_lost(slot)):
             slot = await self._replace(slot, head, void=True)
         elif head.base_fee > last.fee.max_fee or (overdue and (passed_over or outpriced(last.fee, head.base_fee))):
             slot = await self._replace(slot, head, void=last.void)
-        if slot.last is not last or now - self._pushed.get(slot.nonce, now - _RESEND_S) >= _RESEND_S:
+        if slot.last is not last or again:
             await self.push(slot)
 
     async def _would_be_lost(self, slot: Slot) -> bool:

@@ -167,6 +167,10 @@ class FakeChain:
     def eth_maxPriorityFeePerGas(self) -> str:
         return hex(GWEI)
 
+    def eth_getTransactionByHash(self, tx_hash: str) -> dict[str, Any] | None:
+        known = [tx for tx in (*self.mined, *self.pool.values()) if _hex(tx.hash) == tx_hash]
+        return {"hash": tx_hash, "nonce": hex(known[0].nonce)} if known else None
+
     def eth_getTransactionReceipt(self, tx_hash: str) -> dict[str, Any] | None:
         for block in self.blocks if not self.hide_receipts else ():
             for tx in block.txs:

@@ -567,6 +567,18 @@ async def test_an_abandoned_transaction_gets_its_time_first(bench: Bench) -> Non
         assert [line.state for line in bench.outbox.pending()] == ["giving up"]
 
 
+async def test_an_abandoned_transaction_that_a_reset_took_from_the_node_is_not_sent_there_again(bench: Bench) -> None:
+    bench.chain.automine = False
+    async with bench.sending("a"):
+        await bench.outbox.abandon("a")
+        bench.chain.rewind(1)
+        await bench.settle(seconds=1.0)                          # long before it counts as stuck
+        bench.chain.mine()
+        await bench.settle()
+    assert bench.chain.effects() == {}
+    assert [tx.nonce for tx in bench.chain.mined] == [0]
+
+
 async def test_a_void_that_must_pay_more_stays_a_void(bench: Bench) -> None:
     bench.chain.automine = False
     async with bench.sending("a"):

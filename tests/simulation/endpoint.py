@@ -167,6 +167,12 @@ class Endpoint:
             self._network.submit(tx)
         return hexed(tx.hash)
 
+    def eth_getTransactionByHash(self, name: str) -> dict[str, Any] | None:
+        """It is mined or in the pool."""
+        tx_hash = bytes.fromhex(name[2:])
+        pooled = any(one.tx.hash == tx_hash for one in self._network.pool.values())
+        return {"hash": name} if pooled or self.eth_getTransactionReceipt(name) is not None else None
+
     def eth_getTransactionReceipt(self, name: str) -> dict[str, Any] | None:
         tx_hash = bytes.fromhex(name[2:])
         block = next((b for b in self._network.places.get(tx_hash, ()) if self._holds(b)), None)
