@@ -114,7 +114,7 @@ class Chronicle:
 
     def _nobody_committed_to_something_else(self, fork: Fork) -> None:
         """One commitment a worker in each attempt and phase; a second only where another fork took what the first was
-        made from: the base of a model, the seed of scores (PROTOCOL 2.2)."""
+        made from: the base of a model, the seed of scores (PROTOCOL 2.2) or the seats of what they judge."""
         said = defaultdict[tuple[type, Address, int], list[ModelCommitted | ScoresCommitted]](list)
         for record in fork.records:
             match record.event:
@@ -129,15 +129,25 @@ class Chronicle:
                     assert len(self.forks) > 1, events
                 case [ScoresCommitted(commitment=before), ScoresCommitted(commitment=after)]:
                     assert before != after, events
-                    assert len(self._seeds(attempt)) > 1, events
+                    assert len(self._judged(attempt)) > 1, events
                 case _:
                     raise AssertionError(events)
 
-    def _seeds(self, attempt: int) -> set[bytes]:
-        """Of an attempt's audit model, on all forks."""
-        changes = (record.event for fork in self.forks for record in fork.records)
-        return {event.seed for event in changes
-                if isinstance(event, PhaseChanged) and (event.attempt, event.phase) == (attempt, Phase.SCORE)}
+    def _judged(self, attempt: int) -> set[tuple[bytes, frozenset[tuple[int, bytes]]]]:
+        """What an attempt's scores were about, on each fork: the audit model's seed, and the opened models by seat."""
+        found = set()
+        for fork in self.forks:
+            seats, opened, seeds = dict[Address, int](), set[tuple[int, bytes]](), list[bytes]()
+            for record in fork.records:
+                match record.event:
+                    case WorkerJoined(worker=worker, index=index):
+                        seats[worker] = index
+                    case ModelSubmitted(worker=worker, attempt=when, model_hash=digest) if when == attempt:
+                        opened.add((seats[worker], digest))
+                    case PhaseChanged(attempt=when, phase=Phase.SCORE, seed=seed) if when == attempt:
+                        seeds.append(seed)
+            found |= {(seed, frozenset(opened)) for seed in seeds}
+        return found
 
     def no_nonce_was_skipped(self, sent: list[bytes]) -> None:
         """What every account has mined at the end is a run from 0 without a gap, and nothing waits for one."""

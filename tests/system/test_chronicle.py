@@ -7,7 +7,18 @@ from typing import cast
 
 import pytest
 
-from bfl_events.schema import Bitmap, Event, ModelCommitted, Phase, PhaseChanged, Record, ScoresCommitted
+from bfl_events.schema import (
+    Bitmap,
+    Event,
+    ModelCommitted,
+    ModelSubmitted,
+    Phase,
+    PhaseChanged,
+    Record,
+    ScoresCommitted,
+    Wei,
+    WorkerJoined,
+)
 from tests.anvil import Anvil
 from tests.system.chronicle import Chronicle, Fork
 
@@ -20,6 +31,14 @@ def model(commitment: bytes, base: bytes = b"base") -> Event:
 
 def scores(commitment: bytes) -> Event:
     return ScoresCommitted(1, WORKER, 1, commitment)
+
+
+def joined(index: int) -> Event:
+    return WorkerJoined(WORKER, index, WORKER, Wei(1), 1, b"")
+
+
+def opened() -> Event:
+    return ModelSubmitted(1, WORKER, 1, b"model", bytes(32), 1, b"cid")
 
 
 def scoring(seed: bytes) -> Event:
@@ -46,6 +65,7 @@ def broken(*forks: Sequence[Event]) -> bool:
     [[model(b"a")], [model(b"b", b"other")]],
     [[model(b"a")], [model(b"a"), model(b"b", b"other")]],
     [[scoring(b"s"), scores(b"a")], [scoring(b"t"), scores(b"a"), scores(b"b")]],
+    [[joined(0), opened(), scoring(b"s")], [joined(1), opened(), scoring(b"s"), scores(b"a"), scores(b"b")]],
 ])
 def test_one_commitment_and_a_second_for_what_a_fork_took_are_lawful(forks: list[list[Event]]) -> None:
     assert not broken(*forks)
@@ -60,6 +80,7 @@ def test_one_commitment_and_a_second_for_what_a_fork_took_are_lawful(forks: list
     [[scoring(b"s"), scores(b"a"), scores(b"b")]],
     [[scoring(b"s"), scores(b"a")], [scoring(b"s"), scores(b"a"), scores(b"b")]],
     [[scoring(b"s")], [scoring(b"t"), scores(b"a"), scores(b"a")]],
+    [[joined(0), opened(), scoring(b"s")], [joined(0), opened(), scoring(b"s"), scores(b"a"), scores(b"b")]],
 ])
 def test_anything_else_is_a_contradiction(forks: list[list[Event]]) -> None:
     assert broken(*forks)
