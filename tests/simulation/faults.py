@@ -39,13 +39,27 @@ class Hiding:
     cids: frozenset[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """At virtual second `at` a host lost what it had written down since another, of some kind ("home": of all)."""
+
+    host: int
+    kind: str
+    since: float
+    at: float
+
+    def takes(self, *kinds: str) -> bool:
+        return self.kind in ("home", "backup", *kinds)
+
+
+FAILOVER_S = 2.0
+"""How long it may take to notice that an endpoint does not answer, and to ask another one."""
 PUBLIC_BLOBS = 2
 """Specification and first model: everybody pins them until the end."""
 
 
 class Faults:
-    """`disturbances` and `hidings` are those so far; `forgot` the hosts that lost memory; `dead` those that never come
-    back."""
+    """`disturbances`, `hidings` and `losses` are those so far; `dead` the hosts that never come back."""
 
     def __init__(
         self, scenario: Scenario, hosts: list[Host], endpoints: list[Endpoint], network: Network, store: Store,
@@ -56,9 +70,10 @@ class Faults:
         self._dice = Random(f"faults {scenario.seed}")
         self.disturbances: list[Disturbance] = []
         self.hidings: list[Hiding] = []
-        self.forgot: set[int] = set()
+        self.losses: list[Loss] = []
         self.dead: set[int] = set()
         self.quiet_at = 0.0
+        self._bad_until = [0.0] * len(endpoints)
         self._backups: dict[int, dict[str, bytes]] = {}
         self._aimed: dict[str, Fault] = {}
         self._armed: list[Fault] = []
@@ -72,10 +87,9 @@ class Faults:
             self._later(fault.at, self._strike, fault)
             self.quiet_at = max(self.quiet_at, fault.at + fault.seconds)
 
-    def excuse(self, host: int, since: float, until: float, personal_s: float, common_s: float) -> list[Disturbance]:
-        """What may have kept this host from acting between these seconds; a disturbance lasts a grace longer."""
-        return [d for d in self.disturbances if d.host in (None, host) and d.since <= until
-                and d.until + (common_s if d.host is None else personal_s) >= since]
+    def lost(self, host: int, *kinds: str) -> bool:
+        """Whether this host has ever lost what it knew of one of these kinds."""
+        return any(loss.host == host and loss.takes(*kinds) for loss in self.losses)
 
     def _later(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
         asyncio.get_running_loop().call_later(seconds, act, *arguments)
@@ -140,11 +154,11 @@ class Faults:
         host, lost = self._hosts[who], memory(fault)
         if lost == "backup":
             self._backups[who] = host.disk.copy()
-            self._later(10.0, self._restore, who, fault)
+            self._later(10.0, self._restore, who, fault, asyncio.get_running_loop().time())
             self.quiet_at = max(self.quiet_at, fault.at + fault.seconds + 10)
             return
         self._kill(who, fault)
-        self.forgot.add(who)
+        self.losses.append(Loss(who, lost, 0.0, asyncio.get_running_loop().time()))
         for name in ("journal", "events", "outbox"):
             if lost in (name, "home"):
                 host.disk.lose(f"{name}.sqlite")
@@ -152,11 +166,11 @@ class Faults:
             for path in (host.folder / "models").glob("*"):
                 path.unlink()
 
-    def _restore(self, who: int, fault: Fault) -> None:
+    def _restore(self, who: int, fault: Fault, since: float) -> None:
         self._note(f"{self._hosts[who].name} is restored from a backup")
         if self._hosts[who].agent is not None:
             self._kill(who, fault)
-            self.forgot.add(who)
+            self.losses.append(Loss(who, "backup", since, asyncio.get_running_loop().time()))
             self._hosts[who].disk.restore(self._backups[who])
 
     def _bury(self, fault: Fault) -> None:
@@ -177,10 +191,16 @@ class Faults:
                     self._later(fault.seconds, setattr, host.wires, "cut", False)
                 case "slow":
                     host.bench.slowness = fault.amount
-                    self._later(fault.seconds, setattr, host.bench, "slowness", 1.0)
+                    self._later(fault.seconds, self._quicken, host)
                 case _:
                     host.bench.broken = True
                     self._later(fault.seconds, setattr, host.bench, "broken", False)
+
+    def _quicken(self, host: Host) -> None:
+        """What was begun slowly is ended slowly."""
+        host.bench.slowness = 1.0
+        now = asyncio.get_running_loop().time()
+        self.disturbances.append(Disturbance(self._hosts.index(host), now, max(now, host.bench.busy_until), "slow"))
 
     # ---- chain and store
 
@@ -198,8 +218,9 @@ class Faults:
 
     def _undone(self, gone: list[Block], _: list[Block]) -> None:
         """Who had acted in a block that is gone may have no second chance: the new blocks have the old ones' times."""
-        since = gone[0].time - self._network.epoch
-        self.disturbances.append(Disturbance(None, since, asyncio.get_running_loop().time(), "undone"))
+        now = asyncio.get_running_loop().time()
+        since = min(gone[0].time - self._network.epoch, now)
+        self.disturbances.append(Disturbance(None, since, now, "undone"))
 
     def _fork(self, fault: Fault) -> None:
         """The last blocks are replaced, and some are kept out of the new ones for a while."""
@@ -226,7 +247,13 @@ class Faults:
                 self._later(fault.seconds, setattr, network, "base_fee", GWEI)
 
     def _break_endpoints(self, kind: str, fault: Fault) -> None:
-        self._disturb(fault)
+        """Everybody is disturbed as long as no endpoint is sound; for one that is not, another stands in."""
+        now = asyncio.get_running_loop().time()
+        for who in fault.who:
+            self._bad_until[who] = max(self._bad_until[who], now + fault.seconds)
+        until = max(now + FAILOVER_S, min(self._bad_until))
+        self.disturbances.append(Disturbance(None, now, until, kind))
+        self.quiet_at = max(self.quiet_at, now + fault.seconds)
         for endpoint in (self._endpoints[who] for who in fault.who):
             match kind:
                 case "lag":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from bfl_events.bitmap import members_of
 from bfl_events.schema import Address, Phase, Record
 from bfl_events.source import Advance
 from bfl_events.state import TaskState
+from tests.simulation.absences import attempt_of, opened_in
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
 from tests.simulation.learner import Lineage, readers_of
@@ -47,13 +48,15 @@ class Shown:
 
 class Judge:
     """`broken` is what was found wrong, in the order in which it was found. `bases`: for each round, the global models
-    that it may start from, as they follow from the settlements of any fork so far."""
+    that it may start from, as they follow from the settlements of any fork so far. `made`: when a model was first to be
+    committed to, by its commitment; `judged`: which models a row was made for, by its."""
 
     def __init__(self, scenario: Scenario, lineage: Lineage, note: Callable[[str], None] | None) -> None:
         self.scenario, self.lineage, self._note = scenario, lineage, note
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
         self.orphans: set[bytes] = set()
+        self.gone: list[Block] = []
         self.bases: defaultdict[int, set[bytes]] = defaultdict(set)
         self.network: Network
         self.faults: Faults
@@ -62,7 +65,8 @@ class Judge:
         self.index: dict[Address, int] = {}
         self._wei = 0
         self._salts: dict[bytes, tuple[Any, ...]] = {}
-        self._models: dict[tuple[Any, ...], bytes] = {}
+        self._unveiled: dict[tuple[Any, ...], Any] = {}
+        self._public: set[bytes] = set()
         self._commitments: dict[tuple[Any, ...], bytes] = {}
         self.wasted: set[tuple[Address, int]] = set()
         self._nonces: dict[tuple[Address, str], list[int]] = {}
@@ -70,7 +74,9 @@ class Judge:
         self._seen: dict[Address, dict[int, bytes]] = {}
         self._read: dict[Address, dict[int, bytes]] = {}
         self._grounds: dict[tuple[Address, str], bytes] = {}
-        self._judged: dict[bytes, set[tuple[bytes, ...]]] = {}
+        self.judged: dict[bytes, set[tuple[bytes, ...]]] = {}
+        self.made: dict[bytes, float] = {}
+        self._arrived: dict[bytes, float] = {}
         self._doubting: set[tuple[Address, int]] = set()
 
     def watch(self, network: Network, faults: Faults, hosts: list[Host], store: Store) -> None:
@@ -120,6 +126,10 @@ class Judge:
             match intent:
                 case i.OpenModel() | i.SubmitScore():
                     self._check_contradiction(host, outlook, intent)
+                case i.CommitModel(address, round, attempt, model):
+                    assert host.agent is not None
+                    digest = host.agent._outside.seals.model(address, round, attempt, model)
+                    self.made.setdefault(digest, asyncio.get_running_loop().time())
                 case i.CommitScores(address, round, attempt, row):
                     self._know_judged(host, outlook.world.tasks[address], round, attempt, row)
 
@@ -144,7 +154,7 @@ class Judge:
         """Which models a row was measured on, as far as its author knew. A row may be right for several sets."""
         assert host.agent is not None
         commitment = host.agent._outside.seals.scores(task.address, round, attempt, row)
-        self._judged.setdefault(commitment, set()).add(_opened(task, attempt))
+        self.judged.setdefault(commitment, set()).add(opened_in(attempt_of(task, attempt)))
 
     def told(self, host: Host, what: str, detail: Any) -> None:
         self.counts[what] += 1
@@ -163,7 +173,7 @@ class Judge:
         """An intent gets a second nonce only if the first was used up without effect on some fork."""
         earlier = self._nonces.setdefault((host.address, key), [])
         wasted = all((host.address, one) in self.wasted for one in earlier)
-        if not wasted and self.index[host.address] not in self.faults.forgot:
+        if not wasted and not self.faults.lost(self.index[host.address], "outbox"):
             self.violated(f"{host.name} signs {key.split(':', maxsplit=1)[0]} with nonce {nonce}, though {earlier} may still count")  # noqa: E501
         earlier.append(nonce)
 
@@ -182,23 +192,29 @@ class Judge:
     def _tx(self, tx: Tx) -> None:
         """What enters the pool is public, whether it is ever mined or not."""
         name, arguments = model_call(tx.data) if tx.data else ("void", ())
-        if name == "open_model":
-            _, model, salt, *_ = arguments
-            self._check_model_shown(tx, model, salt)
         if name not in ("open_model", "submit_score"):
             return
+        if tx.hash not in self._public:
+            self._public.add(tx.hash)
+            self._check_shown(tx, name, *arguments[1:3])
         task, due = self.network.head.state.tasks[tx.to], Phase.OPEN if name == "open_model" else Phase.REVEAL
         if task.phase is due:
             half = self.network.now() >= (task.since.time + task.deadline) / 2 - 3
             self._shown.append(Shown(self.index[tx.sender], name, self._grounds[tx.sender, name], half))
 
-    def _check_model_shown(self, tx: Tx, model: bytes, salt: bytes) -> None:
-        """Under one salt and from one base only one model is ever shown."""
-        context = (tx.sender, salt, self.lineage.trained.get(model))
-        if self._models.setdefault(context, model) != model and self.index[tx.sender] not in self.faults.forgot:
-            self.violated(f"{self._name(tx.sender)} shows a second model for the same commitment")
+    def _check_shown(self, tx: Tx, name: str, shown: Any, salt: bytes) -> None:
+        """On one fork, as its sender knew it, one model and one row are shown, whatever was forgotten in between; on
+        all forks one model of each base, unless it was forgotten."""
+        fork = (name, salt, self._grounds[tx.sender, name])
+        if self._unveiled.setdefault(fork, shown) != shown:
+            self.violated(f"{self.name(tx.sender)} shows two things by {name} on one fork")
+        if name == "open_model":
+            other = self._unveiled.setdefault((salt, self.lineage.trained.get(shown)), shown) != shown
+            if other and not self.faults.lost(self.index[tx.sender], "journal", "models"):
+                self.violated(f"{self.name(tx.sender)} shows a second model for the same commitment")
 
     def _block(self, block: Block) -> None:
+        self._arrived[block.hash] = asyncio.get_running_loop().time()
         if block.mined and self._note:
             self._note(f"block {block.number} at {block.time} {[told_tx(one) for one in block.mined]}")
         if block.state.wei != self._wei:
@@ -232,37 +248,46 @@ class Judge:
     def _check_salt(self, salt: bytes, use: tuple[Any, ...]) -> None:
         """A salt that was shown once hides nothing any more."""
         if self._salts.setdefault(salt, use) != use:
-            self.violated(f"{self._name(use[0])} uses the salt of {self._salts[salt][1:]} again for {use[1:]}")
+            self.violated(f"{self.name(use[0])} uses the salt of {self._salts[salt][1:]} again for {use[1:]}")
 
     def _check_commitment(self, task: TaskState, event: ev.ModelCommitted) -> None:
         """Base hashes follow from some fork's settlements; a commitment is replaced once, and only for a reason."""
-        who = self._name(event.worker)
+        who = self.name(event.worker)
         if event.base_hash not in self.bases[event.round]:
             self.violated(f"{who} starts round {event.round} from a model that follows from no settlement before")
+        self._check_times(event, attempt_of(task, event.attempt).commits[task.seats[event.worker]].times)
         context = (event.worker, event.attempt, event.base_hash)
         if self._commitments.setdefault(context, event.commitment) != event.commitment:  # noqa: SIM102
-            if self.index[event.worker] not in self.faults.forgot:
+            if not self.faults.lost(self.index[event.worker], "journal", "models"):
                 self.violated(f"{who} replaces its commitment in attempt {event.attempt} though its base is the same")
 
     def _check_row_commitment(self, task: TaskState, event: ev.ScoresCommitted) -> None:
         """Nobody judges the same models of the same attempt in two ways. After a reorg the bytes of the old fork may be
         mined first, and the right row replaces them."""
-        opened = _opened(task, event.attempt)
+        attempt = attempt_of(task, event.attempt)
+        self._check_times(event, attempt.score_commits[task.seats[event.worker]].times)
+        opened = opened_in(attempt)
         context = (event.worker, event.attempt, opened)
-        if opened in self._judged.get(event.commitment, {opened}):
+        if opened in self.judged.get(event.commitment, {opened}):
             other = self._commitments.setdefault(context, event.commitment) != event.commitment
-            if other and self.index[event.worker] not in self.faults.forgot:
-                self.violated(f"{self._name(event.worker)} commits to other scores in attempt {event.attempt}")
+            if other and not self.faults.lost(self.index[event.worker], "journal", "models"):
+                self.violated(f"{self.name(event.worker)} commits to other scores in attempt {event.attempt}")
+
+    def _check_times(self, event: ev.ModelCommitted | ev.ScoresCommitted, times: int) -> None:
+        """Whatever was lost or undone: on no fork does anybody replace what has replaced something (PROTOCOL 2.2)."""
+        if times > 2:
+            what = "a model" if isinstance(event, ev.ModelCommitted) else "scores"
+            self.violated(f"{self.name(event.worker)} commits to {what} {times} times in attempt {event.attempt}")
 
     def _check_opened(self, task: TaskState, event: ev.ModelSubmitted) -> None:
         """The model was made from the base that was committed with it, and is sealed for exactly the roster."""
-        attempt = next(a for a in task.attempts if a.number == event.attempt)
+        attempt = attempt_of(task, event.attempt)
         if self.lineage.trained.get(event.model_hash) != attempt.commits[task.seats[event.worker]].base_hash:
-            self.violated(f"{self._name(event.worker)} opens a model that was not made from the base it committed with")
+            self.violated(f"{self.name(event.worker)} opens a model that was not made from the base it committed with")
         content = self.store.blobs.get(event.cid)
         roster = {task.member(index).account.lower() for index in members_of(attempt.roster)}
         if content is not None and readers_of(content) != roster:
-            self.violated(f"{self._name(event.worker)} seals its model for {len(readers_of(content))} accounts that are"
+            self.violated(f"{self.name(event.worker)} seals its model for {len(readers_of(content))} accounts that are"
                           f" not the roster of {len(roster)} in attempt {event.attempt}")
 
     def _reorg(self, gone: list[Block], new: list[Block]) -> None:
@@ -270,6 +295,7 @@ class Judge:
             self._note(f"reorg: blocks {gone[0].number} to {gone[-1].number} replaced by {len(new)}")
         names = {block.hash for block in gone}
         self.orphans |= names
+        self.gone += gone
         misled = any(disturbance.kind in MISLEADING for disturbance in self.faults.disturbances)
         for shown in self._shown:
             early = shown.phase_block in names and len(gone) <= self.scenario.confirmations and not shown.half_over
@@ -277,11 +303,22 @@ class Judge:
                 self.violated(f"{self.hosts[shown.host].name} sent {shown.what} though {len(gone)} blocks could undo the"  # noqa: E501
                               f" phase, and {self.scenario.confirmations} confirmations were asked for")
 
-    def _name(self, account: Address) -> str:
+    # ---- for those who judge at the end
+
+    def name(self, account: Address) -> str:
         return self.hosts[self.index[account]].name
 
+    def is_honest(self, account: Address) -> bool:
+        return self.index[account] < self.scenario.hosts - self.scenario.mute
 
-def _opened(task: TaskState, number: int) -> tuple[bytes, ...]:
-    """The seed of an attempt, and the models that were opened in it."""
-    attempt = next(a for a in task.attempts if a.number == number)
-    return (attempt.seed, *(attempt.opened[index].model_hash for index in sorted(attempt.opened)))
+    def passed(self, moment: int) -> float:
+        """When (virtual seconds) it was over for the chain, whose clock runs ahead where blocks are less than a second
+        apart."""
+        beyond = (self._arrived[block.hash] for block in self.network.chain if block.time > moment)
+        return min(moment - self.network.epoch, next(beyond, float("inf")))
+
+    def records(self) -> Iterator[Record]:
+        """What the chain says in the end."""
+        for block in self.network.chain:
+            yield from block.records
+

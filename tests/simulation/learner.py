@@ -39,7 +39,8 @@ class Lineage:
 
 @dataclass(slots=True)
 class Bench:
-    """Where one agent's child works. `crossing()`: whether the agent dies here. `broken`: the child dies at work."""
+    """Where one agent's child works. `crossing()`: whether the agent dies here. `broken`: the child dies at work.
+    `busy_until`: when what it began last is done, in virtual seconds."""
 
     account: Address
     lineage: Lineage
@@ -48,6 +49,7 @@ class Bench:
     slowness: float = 1.0
     broken: bool = False
     trainings: int = 0
+    busy_until: float = 0.0
 
 
 class StandIn:
@@ -97,7 +99,9 @@ class StandIn:
         return {"lanes": lanes, "verdicts": [], "seconds": 0.5}
 
     async def _work(self, seconds: float) -> None:
-        await asyncio.sleep(seconds * self._bench.slowness)
+        seconds *= self._bench.slowness
+        self._bench.busy_until = asyncio.get_running_loop().time() + seconds
+        await asyncio.sleep(seconds)
         if self._bench.broken:
             raise Transient("the child died")
         if self._bench.crossing():

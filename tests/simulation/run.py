@@ -24,13 +24,16 @@ COLLECT_EVERY = 20
 
 def failures(seeds: Iterable[int]) -> Iterator[Result]:
     """Runs the seeds; yields the results of those that broke something."""
+    return (result for result in results(seeds) if result.broken)
+
+
+def results(seeds: Iterable[int]) -> Iterator[Result]:
+    """Runs the seeds, one after the other."""
     gc.freeze()       # what was imported stays anyway
     gc.disable()      # a run makes a hundred thousand small objects and keeps most of them until its end
     try:
         for count, seed in enumerate(seeds):
-            result = run(scenario(seed))
-            if result.broken:
-                yield result
+            yield run(scenario(seed))
             if count % COLLECT_EVERY == 0:
                 gc.collect()
     finally:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bfl_events.source import Advance
-from tests.simulation.faults import Disturbance
+from tests.simulation.faults import Disturbance, Loss
 from tests.simulation.host import Host
 from tests.simulation.judge import Judge
 from tests.simulation.network import UNTOUCHABLE, Pooled
@@ -117,7 +117,7 @@ def with_a_gap(monkeypatch: pytest.MonkeyPatch, *, forgot: bool, after: Disturba
         nonce = network.head.state.nonces[host.address] + 1
         network.pool[host.address, nonce] = Pooled(Tx(b"", host.address, nonce, TASK, b"", 0, 0, 0, 0), 0.0)
         if forgot:
-            self.faults.forgot.add(1)
+            self.faults.losses.append(Loss(1, "outbox", 0.0, 0.0))
         if after is not None:
             end = network.now() - network.epoch
             self.faults.disturbances.append(replace(after, since=end + after.since, until=end + after.until))

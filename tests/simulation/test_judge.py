@@ -15,7 +15,8 @@ from bfl_events.rules import majority_base
 from bfl_events.schema import Record, RewardsDistributed, ScoresCommitted, Wei
 from bfl_events.state import TaskState
 from bfl_events.verify import verify
-from tests.simulation import learner, verdicts
+from tests.simulation import absences, learner, verdicts
+from tests.simulation.faults import Faults
 from tests.simulation.host import CHAIN_ID
 from tests.simulation.judge import Judge
 from tests.simulation.ledger import MINER
@@ -23,6 +24,7 @@ from tests.simulation.network import Network
 from tests.simulation.play import IMPLEMENTATION, account
 from tests.simulation.scenario import Fault, Scenario
 from tests.simulation.simulation import run
+from tests.simulation.transactions import Tx
 
 
 def hiding(seconds: float) -> Scenario:
@@ -46,7 +48,7 @@ def test_a_model_that_nobody_could_read_when_scoring_ended_is_fined_and_that_is_
 ) -> None:
     """Beyond assumption (iv) of PROTOCOL 1."""
     assert run(hiding(14.0)).broken == []
-    monkeypatch.setattr(verdicts, "_hidden", lambda *_: False)
+    monkeypatch.setattr(absences, "_hidden", lambda *_: False)
     [sentence] = run(hiding(14.0)).broken
     assert FINED.fullmatch(sentence)
 
@@ -129,6 +131,50 @@ def test_one_worker_that_starts_from_another_model_than_the_rest_is_noticed(monk
     assert run(story).broken == ["not everybody started attempt 2 from the model that follows from the log"]
 
 
+@pytest.mark.parametrize(("reorg", "broken"), [
+    pytest.param(1.5, ["not everybody started attempt 2 from the model that follows from the log"], id="long-before"),
+    pytest.param(10.0, [], id="in-that-round"),
+])
+def test_only_a_reorg_of_the_same_round_excuses_another_base(
+    monkeypatch: pytest.MonkeyPatch, reorg: float, broken: list[str],
+) -> None:
+    one_starts_from_the_initial_model(monkeypatch)
+    monkeypatch.setattr(Judge, "_check_commitment", lambda *_: None)
+    story = Scenario(1, rounds=2, slow_txs=0.0, whole_event_path=False, faults=(Fault(reorg, "reorg", (), 0.0, 1),))
+    assert run(story).broken == broken
+
+
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody has lost everything, at some time: even then some things must not be."""
+    monkeypatch.setattr(Faults, "lost", lambda *_: True)
+
+
+def test_a_commitment_that_replaces_a_replacement_is_noticed_whatever_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Judge._check_times
+    forgetful(monkeypatch)
+    monkeypatch.setattr(Judge, "_check_times", lambda self, event, times: original(self, event, times + 1))
+    assert run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken == []
+    monkeypatch.setattr(Judge, "_check_times", lambda self, event, times: original(self, event, times + 2))
+    [first, *_] = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
+    assert re.fullmatch(r"worker \d commits to a model 3 times in attempt 1", first)
+
+
+@pytest.mark.parametrize("name", ["open_model", "submit_score"])
+def test_a_second_opening_or_row_on_one_fork_is_noticed_whatever_was_lost(
+    monkeypatch: pytest.MonkeyPatch, name: str,
+) -> None:
+    original = Judge._check_shown
+
+    def twice(self: Judge, tx: Tx, shown_by: str, shown: object, salt: bytes) -> None:
+        original(self, tx, shown_by, shown, salt)
+        original(self, tx, shown_by, "another" if name == shown_by else shown, salt)
+
+    forgetful(monkeypatch)
+    monkeypatch.setattr(Judge, "_check_shown", twice)
+    [first, *_] = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
+    assert re.fullmatch(rf"worker \d shows two things by {name} on one fork", first)
+
+
 def test_a_wei_that_nobody_can_take_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the miner's, so that the sum is right."""
     original = Network.mine
@@ -178,12 +224,12 @@ def test_a_log_that_stands_on_a_dead_forks_base_verifies(
     [task] = judges[0].network.head.state.tasks.values()
     assert any(majority_base(attempt) not in (None, verdicts.expected_base(task, attempt.round))
                for attempt in task.attempts)
-    assert verify(list(verdicts._records(judges[0])), chain_id=CHAIN_ID, implementation=IMPLEMENTATION) == []
+    assert verify(list(judges[0].records()), chain_id=CHAIN_ID, implementation=IMPLEMENTATION) == []
 
 
 def test_a_log_that_contradicts_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A payout that is a wei too high."""
-    original = verdicts._records
+    original = Judge.records
 
     def records(judge: Judge) -> Iterator[Record]:
         for record in original(judge):
@@ -191,6 +237,6 @@ def test_a_log_that_contradicts_itself_is_noticed(monkeypatch: pytest.MonkeyPatc
             paid = isinstance(event, RewardsDistributed)
             yield replace(record, event=replace(event, per_top=Wei(event.per_top + 1))) if paid else record
 
-    monkeypatch.setattr(verdicts, "_records", records)
+    monkeypatch.setattr(Judge, "records", records)
     broken = run(Scenario(1, rounds=1, slow_txs=0.0, whole_event_path=False)).broken
     assert any(sentence.startswith("the log contradicts itself: ") and "per_top" in sentence for sentence in broken)

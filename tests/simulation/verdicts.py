@@ -6,7 +6,7 @@ Owns these checks; `judge` gives it the evidence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set as AbstractSet
+from collections.abc import Mapping, Set as AbstractSet
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,17 @@ from bfl_events import schema as ev
 from bfl_events.bitmap import members_of
 from bfl_events.deadlines import Removal
 from bfl_events.rules import majority_base
-from bfl_events.schema import Address, Phase, Record
+from bfl_events.schema import Address, Record
 from bfl_events.settlement import Fault
-from bfl_events.state import TaskState
+from bfl_events.state import Attempt, TaskState
 from bfl_events.verify import verify
+from tests.simulation.absences import check_absences
 from tests.simulation.host import CHAIN_ID, TIMING, Host
 from tests.simulation.learner import average
 from tests.simulation.play import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Judge
-
-PERSONAL_GRACE_S, COMMON_GRACE_S = 30.0, 20.0
-"""How long after a disturbance somebody may still be behind: it has to catch up, and perhaps to train again."""
-GIVING_UP_S = 8.0
-"""How long before a score window ends somebody's last attempt to fetch may be: its cut-off, its clock, its rest."""
-LIVENESS = frozenset({2, 3, 6, 7})
-"""Faults that only say that somebody was absent (PROTOCOL 4.2)."""
-ATTEST_FAULT = 6
 
 
 def check_end(judge: Judge, *, over: bool) -> None:
@@ -44,7 +37,7 @@ def check_end(judge: Judge, *, over: bool) -> None:
             continue
         _check_money(judge, task)
         _check_models(judge, task)
-        _check_absences(judge, task)
+        check_absences(judge, task)
         _check_drops(judge, task)
         _check_agreement(judge, task)
     _check_nonces(judge)
@@ -71,14 +64,9 @@ def expected_base(task: TaskState, round: int, elsewhere: Mapping[int, AbstractS
     return base
 
 
-def _records(judge: Judge) -> Iterator[Record]:
-    for block in judge.network.chain:
-        yield from block.records
-
-
 def _check_log(judge: Judge) -> None:
     """Who recomputes everything from the log alone, as `bfl-events verify` does, finds nothing: whatever was undone."""
-    for finding in verify(list(_records(judge)), chain_id=CHAIN_ID, implementation=IMPLEMENTATION):
+    for finding in verify(list(judge.records()), chain_id=CHAIN_ID, implementation=IMPLEMENTATION):
         judge.violated(f"the log contradicts itself: {finding}")
 
 
@@ -89,98 +77,49 @@ def _check_money(judge: Judge, task: TaskState) -> None:
 
 
 def _check_models(judge: Judge, task: TaskState) -> None:
-    """All started from the same model, and the final one follows from the settlements; reorgs may have made a
-    difference to those who acted before them."""
+    """All started from the same model, and the final one follows from the settlements. Only where a reorg took back a
+    block between the settlement before and the last commitment may somebody have acted on what is no more."""
     for attempt in task.attempts:
         bases = {commit.base_hash for commit in attempt.commits.values()}
-        if bases and bases != {expected_base(task, attempt.round)} and not judge.orphans:
+        if not bases or _was_undone(judge, task, attempt):
+            continue
+        if not any(bases == {expected_base(task, attempt.round, elsewhere)} for elsewhere in ({}, judge.bases)):
             judge.violated(f"not everybody started attempt {attempt.number} from the model that follows from the log")
     if any(task.final_hash) and task.final_hash not in judge.bases[task.params.rounds + 1]:
         judge.violated("the final model follows from no settlement")
     result = judge.hosts[0].folder / "results" / f"{task.address}.safetensors"
-    if any(task.final_hash) and 0 not in judge.faults.dead and 0 not in judge.faults.forgot:  # noqa: SIM102
+    if any(task.final_hash) and 0 not in judge.faults.dead:  # noqa: SIM102
         if sha256(result.read_bytes()).digest() != task.final_hash:
             judge.violated("the requester holds another model than the attested one")
 
 
-# ---- who paid for what ----------------------------------------------------------------------------------------------
+def _was_undone(judge: Judge, task: TaskState, attempt: Attempt) -> bool:
+    """Whether a block is gone that was between the beginning of this round, on any fork, and the last commitment."""
+    begun = min(other.began.block for other in task.attempts if other.round == attempt.round)
+    last = max(commit.at.block for commit in attempt.commits.values())
+    return any(begun <= block.number <= last or any(_begins(record, attempt.round) for record in block.records)
+               for block in judge.gone)
 
 
-def _check_absences(judge: Judge, task: TaskState) -> None:
-    """Who was there, on time and connected, is neither fined nor ever found absent."""
-    began: dict[int, int] = {}
-    since, ends = 0, list[int]()
-    for record in _records(judge):
-        match record.event:
-            case ev.RoundAdvanced(round):
-                since = began.setdefault(round, record.time)
-            case ev.PhaseChanged(phase=phase, deadline=deadline):
-                since = record.time
-                if phase is Phase.ATTEST:
-                    began[task.params.rounds + 1] = record.time
-                if phase is Phase.SCORE:
-                    ends = [deadline]
-            case ev.PhaseExtended(phase=phase, deadline=deadline):
-                since = record.time
-                if phase is Phase.SCORE:
-                    ends.append(deadline)
-            case ev.DeadlineMissed(round, _, phase, absent):
-                for index in members_of(absent):
-                    _excuse(judge, task, index, since, record.time, f"absent from {phase.name} of round {round}")
-            case ev.WorkerPenalized(round, worker, reason):
-                if reason in LIVENESS:
-                    start = began.get(round + (reason == ATTEST_FAULT), 0)
-                    what = f"fined for fault {reason} in round {round}"
-                    _excuse(judge, task, task.seats[worker], start, record.time, what)
-                elif _is_honest(judge, worker) and not (
-                        reason == Fault.INVALID and _hidden(judge, task, task.seats[worker], round, ends)):
-                    judge.violated(f"{_name(judge, worker)}, which is honest, is fined for fault {reason}")
+def _begins(record: Record, round: int) -> bool:
+    return isinstance(record.event, ev.RoundAdvanced) and record.event.round == round
 
 
-def _excuse(judge: Judge, task: TaskState, index: int, since: int, until: int, what: str) -> None:
-    account = task.member(index).account
-    if not _is_honest(judge, account):
-        return
-    window = since - judge.network.epoch, until - judge.network.epoch + 2.0
-    here = judge.index[account]
-    if judge.faults.excuse(here, *window, PERSONAL_GRACE_S, COMMON_GRACE_S) or _waits_for_others(judge, task, index, window):  # noqa: E501
-        return
-    judge.violated(f"{_name(judge, account)} is {what} without having been away")
-
-
-def _waits_for_others(judge: Judge, task: TaskState, index: int, window: tuple[float, float]) -> bool:
-    """A late joiner's first round depends on two others' checkpoints (PROTOCOL 2.4: it may cost a fee)."""
-    if task.member(index).join_round == 1:
-        return False
-    others = range(1, judge.scenario.hosts)
-    return any(judge.faults.excuse(other, *window, PERSONAL_GRACE_S, COMMON_GRACE_S) for other in others)
-
-
-def _hidden(judge: Judge, task: TaskState, index: int, round: int, ends: list[int]) -> bool:
-    """Nobody could read what was opened when scorers gave up waiting for it (PROTOCOL 1: beyond assumption iv)."""
-    settled = next(a for a in reversed(task.attempts) if a.round == round and a.scored is not None)
-    cid = settled.opened[index].cid
-    moments = [end - judge.network.epoch for end in ends]
-    return any(cid in one.cids and one.since <= moment and one.until >= moment - GIVING_UP_S
-               for one in judge.faults.hidings for moment in moments)
-
-
-def _is_honest(judge: Judge, account: Address) -> bool:
-    return judge.index[account] < judge.scenario.hosts - judge.scenario.mute
+# ---- who was dropped ------------------------------------------------------------------------------------------------
 
 
 def _check_drops(judge: Judge, task: TaskState) -> None:
     """Dropped is who missed `maxMiss` times in a row, counted here from the acts alone; so does the contract count."""
     ghost = Streaks(task)
-    for record in _records(judge):
+    for record in judge.records():
         match record.event:
             case ev.WorkerRemoved(_, worker, Removal.DROPPED) if ghost.of[worker] != task.params.max_miss:
-                judge.violated(f"{_name(judge, worker)} is dropped after {ghost.of[worker]} misses in a row,"
+                judge.violated(f"{judge.name(worker)} is dropped after {ghost.of[worker]} misses in a row,"
                                f" not {task.params.max_miss}")
         ghost.see(record)
     for member in task.members:
         if member is not None and member.miss_streak != ghost.of[member.account]:
-            judge.violated(f"{_name(judge, member.account)} has missed {ghost.of[member.account]} times in a row,"
+            judge.violated(f"{judge.name(member.account)} has missed {ghost.of[member.account]} times in a row,"
                            f" and the contract counts {member.miss_streak}")
 
 
@@ -249,7 +188,7 @@ def _check_nonces(judge: Judge) -> None:
             if times > 1:
                 judge.violated(f"{host.name} used {times} nonces for {key.split(':')[0]}")
         nonces = [nonce for nonce, _ in rows]
-        if index not in judge.faults.forgot and nonces != list(range(len(nonces))):
+        if not judge.faults.lost(index, "outbox") and nonces != list(range(len(nonces))):
             judge.violated(f"{host.name} left out a nonce: {nonces}")
         _check_waiting(judge, host)
 
@@ -257,7 +196,7 @@ def _check_nonces(judge: Judge) -> None:
 def _check_waiting(judge: Judge, host: Host) -> None:
     count = judge.network.head.state.nonces.get(host.address, 0)
     waiting = [nonce for sender, nonce in judge.network.pool if sender == host.address and nonce > count]
-    if judge.index[host.address] in judge.faults.forgot and _just_undone(judge):
+    if judge.faults.lost(judge.index[host.address], "outbox") and _just_undone(judge):
         return                      # a reorg opened a gap below what it remembers, to be filled when it counts as stuck
     if waiting and (host.address, count) not in judge.network.pool and host.agent is not None:
         judge.violated(f"{host.name} has nonces {waiting} in the pool, but {count} is missing")
@@ -274,6 +213,3 @@ def _difference(seen: TaskState | None, task: TaskState) -> str:
     names = [name for name in task.__dataclass_fields__ if getattr(seen, name) != getattr(task, name)]
     return ", ".join(f"{name} is {getattr(seen, name)!r:.60}, not {getattr(task, name)!r:.60}" for name in names[:4])
 
-
-def _name(judge: Judge, account: Address) -> str:
-    return judge.hosts[judge.index[account]].name
