@@ -153,6 +153,22 @@ def failures_are_final() -> Iterable[Patch]:
     return [(Runner, "_rest", lambda self, key: self._resting.__setitem__(key, _Rest(float("inf"), 1)))]
 
 
+def looks_on_after_a_restart() -> Iterable[Patch]:
+    """A process that starts in the middle of a task decides nothing for its first quarter of a minute."""
+    original = Daemon._take_advances
+
+    def take(self: Daemon) -> bool:
+        begun = self.__dict__.setdefault("_begun", self._clock.time() if self._folded > 5 else 0.0)
+        return original(self) and self._clock.time() >= begun + 15.0
+
+    return [(Daemon, "_take_advances", take)]
+
+
+def waits_for_confirmations_alone() -> Iterable[Patch]:
+    """On a chain that makes blocks on demand, everybody waits for a block that nobody asks for."""
+    return [(worker, "settled_enough", lambda task, me, now: now.head - task.since.block >= me.confirmations)]
+
+
 def deadlines_gated_by_estimates() -> Iterable[Patch]:
     """`nextRound` is only sent if the newest block already allows it."""
     original = calls.call_for
@@ -231,6 +247,7 @@ BUGS: Mapping[str, Callable[[], Iterable[Patch]]] = {
         deadlines_gated_by_estimates, nobody_helps_the_dead, only_the_first_in_line_advances,
         sent_before_it_is_written_down, unmined_is_forgotten_at_a_restart, extensions_share_a_key,
         waits_for_the_requester, scores_with_the_wrong_row,
+        looks_on_after_a_restart, waits_for_confirmations_alone,
     )
 }
 
