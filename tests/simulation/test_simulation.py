@@ -28,6 +28,7 @@ PROMISED = 2000
 SEEDS = int(os.environ.get("BFL_SIMULATION_SEEDS", PROMISED))
 PROCESSES = min(os.cpu_count() or 1, 8)
 CHUNKS = [range(first, min(first + 100, SEEDS)) for first in range(0, SEEDS, 100)]
+LONGEST_WINDOW_S = 20
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -102,6 +103,7 @@ def test_the_scenarios_cover_every_kind_of_fault() -> None:
     assert kinds >= {"kill", "kill-at", "forget", "dead", "cut", "slow", "child", "reorg", "fork", "fork-base",
                      "censor", "pool", "fee", "down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale",
                      "store-down", "store-slow", "store-corrupt", "store-hidden", "store-lost"}
+    assert any(max(scenario(seed).skews) < -LONGEST_WINDOW_S for seed in range(500))     # the chain's clock is ahead
 
 
 def test_shrinking_leaves_what_is_needed() -> None:
