@@ -113,7 +113,7 @@ def test_an_agent_that_fails_for_good_ends_the_demo_and_is_named(directory: Path
         with (directory / "worker-2" / "config.toml").open("a") as file:
             file.write("this is no setting\n")
         kill(demo.agent("worker-2"))
-        assert demo.wait(30) == 23
+        assert demo.wait() == 23
         told = demo.stderr.read_text()
         assert "✗ worker-2 ended with exit code 10, and starting it again does not help.\n" in told
         assert "worker-2 died and was started again (2)" not in told, "it would not help"
