@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from agents.demo.processes import command_line
 from bfl_events import schema as ev
 from bfl_events.rules import Fault
 from tests.system.demo_process import RunningDemo, alive, children, kill, running_demo
+from tests.system.small_mnist import write_mnist
 
 pytestmark = pytest.mark.demo
 EVERYBODY = ("requester", "worker-1", "worker-2", "worker-3")
@@ -61,8 +64,10 @@ def test_any_process_may_be_killed_in_the_middle_of_a_round(directory: Path) -> 
             assert demo.stderr.read_text().count(line) == 1
 
 
-def test_the_task_ends_while_the_supervisor_is_frozen(directory: Path) -> None:
-    with running_demo(directory, "--rounds", "3") as demo:
+def test_the_task_ends_while_the_supervisor_is_frozen(directory: Path, tmp_path: Path) -> None:
+    """A task of `--task mnist --data-dir DIR`, whose network is forty times as large as the digits'."""
+    write_mnist(tmp_path / "mnist")
+    with running_demo(directory, "--rounds", "1", "--task", "mnist", "--data-dir", str(tmp_path / "mnist")) as demo:
         demo.until(lambda: all(demo.seen(name, "agent.started") for name in EVERYBODY), "all agents ran")
         demo.process.send_signal(signal.SIGSTOP)
         demo.until(lambda: all(demo.seen(name, "agent.stopped") for name in EVERYBODY), "the task ended without it")
@@ -70,7 +75,13 @@ def test_the_task_ends_while_the_supervisor_is_frozen(directory: Path) -> None:
         assert not (directory / "result.json").exists()
         demo.process.send_signal(signal.SIGCONT)
         proven(demo)
-        assert demo.result()["restarts"] == 0
+        result = demo.result()
+        assert result["restarts"] == 0
+        assert result["task"] == "mnist"
+        assert result["final"]["accuracy"] > 0.2, "twice as good as guessing"
+        model = (directory / "model.safetensors").read_bytes()
+        header = json.loads(model[8:8 + int.from_bytes(model[:8], "little")])
+        assert sum(math.prod(tensor["shape"]) for tensor in header.values()) == 1_663_370
 
 
 @pytest.fixture
