@@ -23,9 +23,9 @@ from agents.demo.wiring import Wiring, open_wiring
 from bfl_events.rpc import RpcError
 
 NAMES = ("requester", "worker-1", "worker-2")
-# An agent with a learning child: its command line has the name that the real one has.
+# An agent with a learning child: its command line has the name that the real one has, and it ends with its agent.
 AGENT = ("import subprocess, sys, signal; "
-         f"subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()', '{CHILD}']); "
+         f"child = subprocess.Popen([sys.executable, '-c', 'open(0).read()', '{CHILD}'], stdin=subprocess.PIPE); "
          "print('up', flush=True); signal.pause()")
 
 
