@@ -20,6 +20,7 @@ READY := .venv/.project $(MODULES)
 help:
 	@echo 'make demo        set up, then train, attest and pay on this machine (about a minute)'
 	@echo 'make test        every test that one machine can run     make check      lint, types, format'
+	@echo '                 with ARGS=tests/crash only what kills: 2 to 3 minutes on two cores'
 	@echo 'make chaos       the kill matrix with torch (4 minutes) and at later passings, every attack, a soak of 15 minutes'
 	@echo 'make contracts   compile; rewrite bfl_events/abi         make bench      the measured figures, judged'
 	@echo 'make setup       only set up                             make clean      remove what was set up or built'
