@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -68,7 +68,16 @@ class Liars:
 
     def tell(self, lie: Lie) -> None:
         self.told.append(Told(lie))
+        self._choose()
+
+    def _choose(self) -> None:
         self._liar = max(range(len(self._made.endpoints)), key=self._asked.count)
+
+    async def heard(self) -> None:
+        """Returns once the last lie has changed an answer."""
+        while not self.told[-1].changed:
+            self._choose()
+            await asyncio.sleep(0.02)
 
     def tells(self, lie: Lie) -> Callable[[], None]:
         return lambda: self.tell(lie)
@@ -155,15 +164,23 @@ def another_chain(method: str, _: list[Any], result: Any) -> Any:
 
 
 class Moments:
-    """What happens once a transaction of each function was passed on, in this order."""
+    """What happens once a transaction of each function was passed on, in this order; each when `ready()` has returned,
+    and until then the transaction's sender hears nothing."""
 
-    def __init__(self, made: Consortium, *moments: tuple[str, Callable[[], None]]) -> None:
-        self.left = list(moments)
+    def __init__(
+        self, made: Consortium, *moments: tuple[str, Callable[[], None]],
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.left, self._ready, self._turn = list(moments), ready, asyncio.Lock()
         made.gate.after = self.play
 
     async def play(self, raw: bytes) -> None:
         if self.left and self.left[0][0] == function_of(raw):
-            self.left.pop(0)[1]()
+            _, act = self.left.pop(0)
+            async with self._turn:
+                if self._ready is not None:
+                    await self._ready()
+                act()
 
 
 async def test_an_endpoint_that_lies_in_every_way_beside_an_honest_one_costs_nothing(
@@ -179,7 +196,7 @@ async def test_an_endpoint_that_lies_in_every_way_beside_an_honest_one_costs_not
             ("commitModel", liars.tells(hash_of_no_chain)), ("openModel", liars.tells(head_moved_by(2))),
             ("commitScores", liars.tells(without_receipts(no_logs))), ("submitScore", liars.freeze),
             ("nextRound", liars.tells(head_moved_by(-3))), ("commitModel", liars.tells(half_of_the_logs)),
-            ("attestFinal", liars.freeze),
+            ("attestFinal", liars.freeze), ("withdraw", lambda: None), ready=liars.heard,
         )
         made.start()
         await made.ends(150)
