@@ -43,13 +43,15 @@ _CREATE_GAS = 600_000  # createTask, PROTOCOL 3.5, with room
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is about to be created. `terms` lack the hashes of what is not published yet."""
+    """What is about to be created. `terms` lack the hashes of what is not published yet. `key`: the requester's, DER,
+    where an earlier try has published it already."""
 
     draft: Draft
     terms: Params
     nonce: bytes
     priced: Price
     note: Path
+    key: bytes | None
 
 
 async def create(session: Session, spec: Path, *, dry_run: bool, nonce: str | None, model: Path | None) -> None:
@@ -83,19 +85,21 @@ async def _carry_out(session: Session, plan: Plan, identity: Identity, model: Pa
         await _afford(hand, plan.draft.reward)
         secret = password(session.home, session.settings.account)
         keyring = await asyncio.to_thread(Keyring, session.home, identity, secret)
-        creation = await _publish(session, hand, plan, keyring.newest(), model)
+        creation = await _publish(session, hand, plan, plan.key or keyring.newest(), model)
         session.note("Creating the task …")
         return await hand.chain.create_task(factory, creation)
 
 
 def _plan(draft: Draft, view: View, nonce: bytes) -> Plan:
-    """Check the terms as the contract will. The hard stop is noted, so that a repeated command means the same task."""
+    """Check the terms as the contract will. Hard stop and key are noted: a repeated command means the same task,
+    also if the key was changed since."""
     now = int(view.now)
     note = view.network.root / "creating" / f"{nonce.hex()}.json"
+    noted = json.loads(note.read_text("utf-8")) if note.exists() else {}
     terms = draft.at(now)
-    if draft.hard_stop is None and note.exists():
-        noted = int(json.loads(note.read_text("utf-8"))["hard_stop"])
-        terms = replace(terms, hard_stop=noted) if noted >= earliest_hard_stop(terms, now) else terms
+    if draft.hard_stop is None and (hard_stop := int(noted.get("hard_stop", 0))) >= earliest_hard_stop(terms, now):
+        terms = replace(terms, hard_stop=hard_stop)
+    key = bytes.fromhex(noted["key"]) if "key" in noted else None        # notes of older versions have none
     if reasons := check_params(terms, now, draft.reward):
         raise Failure(
             "The contract would refuse these terms.",
@@ -104,7 +108,7 @@ def _plan(draft: Draft, view: View, nonce: bytes) -> Plan:
             Exit.CONFIGURATION,
         )
     return Plan(
-        draft, terms, nonce, price(terms, draft.reward, draft.expected_workers, invited=bool(draft.allowed)), note
+        draft, terms, nonce, price(terms, draft.reward, draft.expected_workers, invited=bool(draft.allowed)), note, key
     )
 
 
@@ -136,7 +140,8 @@ async def _publish(session: Session, hand: Hand, plan: Plan, requester_key: byte
     root = (
         merkle_root(bytes.fromhex(address[2:]) for address in plan.draft.allowed) if plan.draft.allowed else bytes(32)
     )
-    write_private(plan.note, json.dumps({"hard_stop": plan.terms.hard_stop, "model": digest.hex()}).encode())
+    note = {"hard_stop": plan.terms.hard_stop, "model": digest.hex(), "key": requester_key.hex()}
+    write_private(plan.note, json.dumps(note).encode())
     shutil.rmtree(work, ignore_errors=True)
     spec_hash = hashlib.sha256(written).digest()
     terms = replace(plan.terms, spec_hash=spec_hash, model_hash=digest, allow_root=root)

@@ -11,6 +11,8 @@ from agents.cli import terms
 from agents.cli.exits import Exit
 from agents.core.specification import parse
 from agents.crypto.allowlist import merkle_root
+from agents.effects.contracts import ContractChain, CreatedTask, Creation
+from agents.effects.ports import Transient
 from tests.anvil import ACCOUNTS, Anvil, Contract, deploy, rpc
 from tests.cli.command import Operator, nothing_changed
 
@@ -61,6 +63,23 @@ def test_a_task_is_created_funded_published_and_found_again(requester: Operator,
     model = requester.home / "g.safetensors"
     model.write_bytes(next((requester.home / "networks").rglob("models/*.safetensors")).read_bytes())
     assert requester.ok("models", "verify", str(model))["matches"] == [{"task": made["task"], "model": "initial model"}]
+
+
+def test_what_was_about_to_be_created_stays_the_same_task_whatever_changed_since(
+    requester: Operator, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction may be on its way already: with another key in it, it would be a second task, paid for as well."""
+    tried: list[Creation] = []
+
+    async def no_answer(_: ContractChain, __: str, creation: Creation) -> CreatedTask:
+        tried.append(creation)
+        raise Transient("the chain does not answer")
+
+    monkeypatch.setattr(ContractChain, "create_task", no_answer)
+    assert requester("task", "create", str(spec), "--yes").code == Exit.NO_RPC
+    requester.ok("keys", "rotate")
+    assert requester("task", "create", str(spec), "--yes").code == Exit.NO_RPC
+    assert tried[0] == tried[1]
 
 
 def _check_published(requester: Operator, shown: dict[str, str]) -> None:
