@@ -64,10 +64,10 @@ def test_whatever_goes_wrong_every_promise_is_kept(seeds: range, played: dict[ra
     assert not broken, "\n".join(broken)
 
 
-def test_hardly_any_absence_has_an_excuse(played: dict[range, Future[Played]]) -> None:
-    """Whatever goes wrong, an honest worker that did not act would be convicted, in three of four cases at least."""
+def test_most_absences_would_have_no_excuse(played: dict[range, Future[Played]]) -> None:
+    """Whatever goes wrong, an honest worker that did not act would be convicted, in two of three cases at least."""
     parts = [one.result() for one in played.values()]
-    assert sum(part.strictly for part in parts) > 0.75 * sum(part.called for part in parts) > 0
+    assert 3 * sum(part.strictly for part in parts) > 2 * sum(part.called for part in parts) > 0
 
 
 @pytest.mark.parametrize("workers", [3, 5])
