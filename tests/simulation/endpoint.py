@@ -61,6 +61,10 @@ class Endpoint:
             raise Silence(at_once=self.down)
         return self._chain[1:self._top + 1]
 
+    def clock(self) -> int:
+        """The time of a block that it would make now."""
+        return max(self._network.now(), self._chain[self._top].time + 1)
+
     # ---- what it sees
 
     @property
@@ -84,7 +88,7 @@ class Endpoint:
         """The header of a block that nobody has made yet, on top of the newest."""
         newest = self._chain[self._top]
         return {"number": hex(newest.number + 1), "hash": None, "parentHash": hexed(newest.hash),
-                "timestamp": hex(max(self._network.now(), newest.time + 1))}
+                "timestamp": hex(self.clock())}
 
     def _state_at(self, which: str) -> Block:
         block = self._at(which)

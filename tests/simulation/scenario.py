@@ -72,9 +72,9 @@ def scenario(seed: int) -> Scenario:
         tuple(dice.uniform(-1.5, 1.5) if skewed else 0.0 for _ in range(workers + 1)),
     )
     clock = Random(f"clock {seed}")
-    if clock.random() < 0.03:          # the chain's is ahead of all others, by more than any window
-        behind = clock.uniform(20, 60)
-        basic = replace(basic, skews=tuple(skew - behind for skew in basic.skews))
+    if clock.random() < 0.03:          # the chain's is ahead of all others, or behind them, by more than any window
+        ahead = clock.choice((-1, 1)) * clock.uniform(20, 60)
+        basic = replace(basic, skews=tuple(skew + ahead for skew in basic.skews))
     faults = [fault for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4, 6, 8, 12))) for fault in _draw(dice, basic)]
     return Scenario(**{name: getattr(basic, name) for name in Scenario.__slots__} | {
         "faults": tuple(sorted(faults, key=lambda fault: fault.at))})

@@ -86,7 +86,7 @@ class ShortSource:
         self._announced = True
         head = chain[-1]
         records = tuple(record for block in fresh for record in block.records)
-        return Advance(Head(head.number, head.hash, head.time), records, rewound_to)
+        return Advance(Head(head.number, head.hash, head.time), records, rewound_to, clock=self._rpc.clock())
 
     def _is_patient(self) -> bool:
         now = asyncio.get_running_loop().time()

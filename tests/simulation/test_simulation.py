@@ -103,7 +103,8 @@ def test_the_scenarios_cover_every_kind_of_fault() -> None:
     assert kinds >= {"kill", "kill-at", "forget", "dead", "cut", "slow", "child", "reorg", "fork", "fork-base",
                      "censor", "pool", "fee", "down", "hung", "lag", "forgetful", "liar", "swallow", "mute", "stale",
                      "store-down", "store-slow", "store-corrupt", "store-hidden", "store-lost"}
-    assert any(max(scenario(seed).skews) < -LONGEST_WINDOW_S for seed in range(500))     # the chain's clock is ahead
+    assert any(max(scenario(seed).skews) < -LONGEST_WINDOW_S for seed in range(500)), "the chain's clock is ahead"
+    assert any(min(scenario(seed).skews) > LONGEST_WINDOW_S for seed in range(500)), "and behind"
 
 
 def test_shrinking_leaves_what_is_needed() -> None:

@@ -96,6 +96,10 @@ class WiredRpc:
             self.blame(endpoint, str(silence))
             await self._silent(endpoint, silence)
 
+    def clock(self) -> int:
+        """The current endpoint's."""
+        return self._endpoints[self.current].clock()
+
     async def _silent(self, endpoint: int, silence: Silence) -> NoReturn:
         if not silence.at_once:
             await asyncio.sleep(ATTEMPT_S)
