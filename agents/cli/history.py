@@ -6,6 +6,7 @@ Owns which log is read. Never takes the agent's lock: looking must not keep an a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,19 +26,19 @@ from bfl_events.log import EventLog, Identity
 from bfl_events.log_file import OtherLog
 from bfl_events.rpc import Unavailable
 from bfl_events.schema import Address, Record
-from bfl_events.source import Advance, EventSource, Head
+from bfl_events.source import Advance, EventSource
 
 _LOCK_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Records complete up to block `head`. `newest`: the latest block time known, in seconds; 0 for none. `base_fee`:
-    wei per gas now; 0 if the chain was not asked."""
+    """Records complete up to block `head`. `now`: seconds by the chain's clock; by this machine's, but not behind any
+    known block, if the chain did not tell. `base_fee`: wei per gas now; 0 if the chain was not asked."""
 
     records: Sequence[Record]
     head: int
-    newest: int
+    now: float
     base_fee: int
 
 
@@ -65,12 +66,14 @@ async def recall(session: Session, factory: Address, network: NetworkHome) -> Hi
     return _read(network.view, tip)
 
 
-def _read(path: Path, tip: Head | None = None) -> History:
+def _read(path: Path, tip: Advance | None = None) -> History:
     with EventLog(path) as log, log.snapshot():
         cursor, records = log.cursor(), list(log.records())
-    times = [0 if tip is None else tip.time, *(record.time for record in records[-1:])]
-    base_fee = 0 if tip is None else tip.base_fee
-    return History(records, 0 if cursor is None else cursor.number, max(times), base_fee)
+    head = 0 if cursor is None else cursor.number
+    if tip is None:
+        return History(records, head, max([time.time(), *(record.time for record in records[-1:])]), 0)
+    now = max(time.time(), tip.head.time) if tip.clock is None else float(tip.clock)
+    return History(records, head, now, tip.head.base_fee)
 
 
 def _head(path: Path) -> int:
@@ -82,8 +85,8 @@ def _head(path: Path) -> int:
     return 0 if cursor is None else cursor.number
 
 
-async def _advance(session: Session, factory: Address, path: Path) -> Head:
-    """Bring the CLI's log to the chain's present; the newest block. Raises RpcError, TimeoutError, LogError."""
+async def _advance(session: Session, factory: Address, path: Path) -> Advance:
+    """Bring the CLI's log to the chain's present; the last step. Raises RpcError, TimeoutError, LogError."""
     chain = session.settings.chain
     async with open_rpc(session.settings) as rpc:
         identity = Identity(int(await rpc.call("eth_chainId"), 16), factory, chain.start_block)
@@ -100,12 +103,12 @@ async def _advance(session: Session, factory: Address, path: Path) -> Head:
                 return await _to_the_present(session, advances, chain.deadline_s)
 
 
-async def _to_the_present(session: Session, advances: AsyncGenerator[Advance, None], patience_s: float) -> Head:
+async def _to_the_present(session: Session, advances: AsyncGenerator[Advance, None], patience_s: float) -> Advance:
     """Give up only when nothing comes for `patience_s`. Raises TimeoutError."""
     async with asyncio.timeout(patience_s) as deadline:
         async for advance in advances:
             if not advance.behind:
-                return advance.head
+                return advance
             deadline.reschedule(asyncio.get_running_loop().time() + patience_s)
             session.note(
                 f"Reading the chain: block {advance.head.number}, {advance.behind} to go (chain.start_block helps)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from bfl_events.state import TaskState
 class View:
     """The world as of block `head`, and the records it was folded from.
 
-    `now`: seconds, not behind the chain's own clock. `base_fee`: wei per gas, 0 if the chain was not asked. `me`: this
+    `now`: seconds, as `History` knows them. `base_fee`: wei per gas, 0 if the chain was not asked. `me`: this
     home's account, if there is one.
     """
 
@@ -96,8 +95,8 @@ async def look(session: Session) -> View:
     factory = needed_factory(settings)
     network = await network_home(settings, factory)
     history = await recall(session, factory, network)
-    world, now = fold(World(), history.records), max(time.time(), history.newest)
-    return View(world, history.records, history.head, now, history.base_fee, account_of(settings), network)
+    world = fold(World(), history.records)
+    return View(world, history.records, history.head, history.now, history.base_fee, account_of(settings), network)
 
 
 def account_of(settings: Settings) -> Address | None:

@@ -1,4 +1,4 @@
-"""`doctor` compares this machine's clock with the chain's, by which deadlines pass."""
+"""Deadlines pass by the chain's clock: `doctor` compares this machine's with it, and commands go by it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from agents.cli.checks import State
 from agents.cli.checks_chain import _clock
 from bfl_events.rpc import ClientReport
-from tests.anvil import start_anvil
+from tests.anvil import create_task, deploy, start_anvil
 from tests.cli.command import Operator
 
 NOW = 1_700_000_000
@@ -40,10 +40,14 @@ def test_a_clock_that_is_off_is_told_in_both_directions(
     assert bool(found.fix) == (state is State.WARN)
 
 
-def test_a_node_tells_its_clock_while_it_makes_no_blocks(tmp_path: Path) -> None:
+def test_a_node_tells_its_clock_while_it_makes_no_blocks_and_commands_go_by_it(tmp_path: Path) -> None:
+    """Two hours behind this machine's, by which the hour for joining would be over."""
     operator = Operator(tmp_path / "home")
-    with start_anvil(tmp_path, timestamp=int(time.time()) - 3600) as anvil:
-        operator.ok("init", "--profile", "development", "--rpc", anvil.url)
+    with start_anvil(tmp_path, timestamp=int(time.time()) - 7200) as anvil:
+        factory = deploy(anvil.url).factory
+        task = create_task(anvil.url, factory, collateral=10**15)
+        operator.ok("init", "--profile", "development", "--rpc", anvil.url, "--factory", factory)
         (found,) = [check for check in operator("doctor", "--json").json["checks"] if check["part"] == "clock"]
+        assert operator.ok("task", "join", task.address, "--dry-run")["acceptable"]
     assert found["state"] == "WARN"
     assert "s behind this machine's" in found["result"]
