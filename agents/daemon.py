@@ -221,7 +221,7 @@ class _Heads:
     """
 
     def __init__(self, block_s: float | None) -> None:
-        self._fixed = block_s
+        self._fixed, self._block_s = block_s, block_s or 0.0
         self._seen: list[tuple[int, int]] = []
         self._ahead = 0.0
         self._number = self._base_fee = 0
@@ -237,14 +237,14 @@ class _Heads:
             self._ahead = 0.0 if -CLOCKS_AGREE_S < ahead < 0 else ahead
         if not self._seen or self._seen[-1][0] != advance.head.number:
             self._seen = [*self._seen[-31:], (advance.head.number, advance.head.time)]
+            if self._fixed is None:
+                self._block_s = self._usual_s()
 
     def now(self, wall: float) -> Now:
-        return Now(wall + self._ahead, self._number, self._block_s(), self._base_fee)
+        return Now(wall + self._ahead, self._number, self._block_s, self._base_fee)
 
-    def _block_s(self) -> float:
+    def _usual_s(self) -> float:
         """The middle one of the last intervals: a clock that was set makes one of them senseless."""
-        if self._fixed is not None:
-            return self._fixed
         steps = [(time - before) / (number - last) for (last, before), (number, time) in pairwise(self._seen)
                  if number > last]
         return max(0.0, median(steps)) if steps else 0.0

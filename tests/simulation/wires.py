@@ -68,7 +68,12 @@ class WiredRpc:
             self.current = others[0]
 
     async def call(self, method: str, *params: Any) -> Any:
-        for endpoint in (self.current, *self.others(self.current)):
+        first = self.current
+        try:
+            return await self.call_on(first, method, *params)
+        except Unavailable as error:
+            self.blame(first, str(error))
+        for endpoint in self.others(first):
             try:
                 return await self.call_on(endpoint, method, *params)
             except Unavailable as error:
