@@ -410,7 +410,7 @@ class TermsReady:
 @dataclass(frozen=True, slots=True)
 class ModelReady:
     """A model file with this hash lies in the agent's model folder. `seconds`: how long making it took. Of a training:
-    Unix times of its first and last optimiser step, 0 where none was made or it is not known."""
+    Unix times when its first optimiser step began and its last one ended, 0 where none was made or it is not known."""
 
     model_hash: bytes
     seconds: float = 0.0

@@ -47,16 +47,18 @@ class Job:
 
 @dataclass(slots=True)
 class Course:
-    """What happened: mean loss of each epoch, and Unix times of the first and last optimiser step of this
-    process."""
+    """What happened: mean loss of each epoch, and the Unix times at which this process's first optimiser step began and
+    its last one ended."""
 
     losses: list[float] = field(default_factory=list)
     first_step_at: float = 0.0
     last_step_at: float = 0.0
 
-    def stepped(self) -> None:
+    def step_begins(self) -> None:
+        self.first_step_at = self.first_step_at or time.time()
+
+    def step_ended(self) -> None:
         self.last_step_at = time.time()
-        self.first_step_at = self.first_step_at or self.last_step_at
 
 
 def seed_everything(seed: int, *what: object) -> torch.Generator:
@@ -129,7 +131,7 @@ class _Reporter:
     _next: float = field(default_factory=lambda: time.monotonic() + _REPORT_EVERY)
 
     def step(self, step: int, total: Tensor, seen: int) -> None:
-        self.course.stepped()
+        self.course.step_ended()
         if time.monotonic() >= self._next:
             self.tell(step, total, seen)
 
@@ -152,6 +154,7 @@ def _epoch(
     model.train()
     total, seen, step = torch.zeros((), device=job.placement.device), 0, 0
     for step, (x, y) in enumerate(samples.shuffled(job.training.batch_size, generator), start=1):
+        reporter.course.step_begins()
         target = class_labels(y).to(job.placement.device)
         with job.placement.precision():
             loss = functional.cross_entropy(_logits(model, job.placement.inputs(x), job.classes), target)

@@ -198,10 +198,10 @@ class Workbench:
         course = Course()
         self.placement.put(model).train()
         seed_everything(job.seed, "epoch", 0)
-        course.stepped()
+        course.step_begins()
         config = {**self._config(), "seed": job.seed % 2**63, "local_epochs": job.training.local_epochs}
         returned = self.task.train(model, samples.raw, config)
-        course.stepped()
+        course.step_ended()
         return returned if isinstance(returned, nn.Module) else model, course
 
     def _config(self) -> dict[str, Any]:

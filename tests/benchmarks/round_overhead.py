@@ -3,8 +3,9 @@
     python -m tests.benchmarks.round_overhead [DIR]       DIR: what `bfl-agent demo --keep DIR` left
 
 Without DIR a demo is run: on MNIST where $MNIST_DIR names its files, else on the digits. Times are the agents' own log
-lines, in milliseconds. A training counts from its first to its last optimiser step: reading and building the model,
-writing and hashing the result are overhead; a scoring counts as a whole. The limit is 0.5 s in the median.
+lines, in milliseconds. A training counts from the beginning of its first to the end of its last optimiser step: reading
+and building the model, writing and hashing the result are overhead; a scoring counts as a whole. The limit is 0.5 s in
+the median.
 """
 
 from __future__ import annotations
