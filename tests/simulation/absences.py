@@ -6,9 +6,10 @@ Owns what excuses an absence, and that every fine has an absence behind it; `jud
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from agents.core.global_model import agreed_start, confirmed_start
 from bfl_events import schema as ev
 from bfl_events.bitmap import members_of
 from bfl_events.schema import Address, Bitmap, Phase
@@ -32,12 +33,14 @@ ABSENT_FROM: Final[Mapping[int, tuple[Phase, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A phase, or an extension of it. `deadline` in virtual seconds: later nobody may act in it."""
+    """A phase, or an extension of it. `deadline` in virtual seconds: later nobody may act in it. `closes`: the same by
+    the chain's clock."""
 
     phase: Phase
     round: int
     attempt: int
     deadline: float
+    closes: int
 
     def __str__(self) -> str:
         return f"{self.phase.name} of round {self.round}"
@@ -49,10 +52,10 @@ def check_absences(judge: Judge, task: TaskState) -> None:
     for record in judge.records():
         match record.event:
             case ev.RoundAdvanced(round, attempt, _, deadline):
-                window = Window(Phase.TRAIN, round, attempt, judge.passed(deadline))
+                window = Window(Phase.TRAIN, round, attempt, judge.passed(deadline), deadline)
             case (ev.PhaseChanged(round, attempt, phase, deadline)
                   | ev.PhaseExtended(round, attempt, phase, deadline)) if phase is not Phase.SETTLE:
-                window = Window(phase, round, attempt, judge.passed(deadline))
+                window = Window(phase, round, attempt, judge.passed(deadline), deadline)
                 if phase is Phase.SCORE:
                     ends = [*(ends if isinstance(record.event, ev.PhaseExtended) else ()), window.deadline]
             case ev.DeadlineMissed(round, _, phase, absent):
@@ -121,8 +124,8 @@ def excuse(judge: Judge, task: TaskState, account: Address, window: Window) -> s
     seat, attempt = task.seats[account], attempt_of(task, window.attempt)
     if window.phase is Phase.OPEN and seat in attempt.commits and _lost(judge, host, attempt.commits[seat].digest, end):
         return "its model is lost"
-    if window.phase is Phase.REVEAL and seat in attempt.score_commits and _of_a_dead_fork(judge, attempt, seat):
-        return "what it committed to judges the models of a dead fork"
+    if window.phase in (Phase.TRAIN, Phase.SCORE) and _strange(task, account, window):
+        return "fewer than two have told it from which model its first round starts"
     return ""
 
 
@@ -133,10 +136,15 @@ def _lost(judge: Judge, host: int, digest: bytes, until: float) -> bool:
                for loss in judge.faults.losses)
 
 
-def _of_a_dead_fork(judge: Judge, attempt: Attempt, seat: int) -> bool:
-    """A commitment that was mined again after a reorg, and stood when scoring ended; there is nothing to reveal."""
-    judged = judge.judged.get(attempt.score_commits[seat].digest)
-    return judged is not None and opened_in(attempt) not in judged
+def _strange(task: TaskState, account: Address, window: Window) -> bool:
+    """A late joiner in its first round, which believes nobody alone (PROTOCOL 2.4); most of the others may be dead."""
+    if window.round == 1 or task.member(task.seats[account]).join_round != window.round:
+        return False
+    attempt, by = attempt_of(task, window.attempt), window.closes - CATCH_UP_S
+    commits = {index: commit for index, commit in attempt.commits.items() if commit.at.time <= by}
+    then = replace(task, notices=tuple(notice for notice in task.notices if notice.at.time <= by),
+                   attempts=(replace(attempt, commits=commits),))
+    return agreed_start(then, window.round) is None and confirmed_start(then, window.round) is None
 
 
 def _hidden(judge: Judge, task: TaskState, fine: ev.WorkerPenalized, ends: list[float]) -> bool:

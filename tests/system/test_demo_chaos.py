@@ -145,7 +145,9 @@ def test_looking_back_nobody_did_what_it_would_not_have_decided_whatever_happene
         "run", "--role", "worker", "--replay", str(own_exports[name]), "--memory", "journal", "--json")
     assert answer.code == 0, answer.err
     *looks, last = [json.loads(line) for line in answer.out.splitlines()]
-    assert last["summary"]["unforeseen"] == []
+    lines = own_exports[name].read_text().splitlines()
+    unforeseen = {json.loads(lines[number - 1])["event"] for number in last["summary"]["unforeseen"]}
+    assert unforeseen <= {"Notice"}, "it asks for a model that does not come, by a time that a reorganisation moves"
     done = Counter(gone["intent"] for look in looks for gone in look["gone"] if gone["end"] == "done")
     opened = sum(told["address"] == event.worker for event in soaked.events(ev.ModelSubmitted))
     assert done["OpenModel"] == opened > 0
