@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from agents.effects.ports import Progress
 from bfl_events.schema import Phase
-from tests.anvil import deploy, start_anvil
 from tests.system.company import Company, StandIn, until
 
 
@@ -28,13 +24,6 @@ class Miscalculating(StandIn):
             self._broken = False
             return self._made(fields["out"], "miscalculated", fields["base"])
         return await super().request(operation, fields, progress)
-
-
-@pytest.fixture
-def company(tmp_path: Path) -> Iterator[Company]:
-    (tmp_path / "anvil").mkdir()
-    with start_anvil(tmp_path / "anvil", chain_id=31337) as anvil:
-        yield Company(anvil, deploy(anvil.url).factory, tmp_path)
 
 
 async def test_it_raises_the_alarm_once_re_syncs_and_goes_on_with_the_others(company: Company) -> None:

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
-
-import pytest
 
 from bfl_events.schema import Phase
-from tests.anvil import deploy, start_anvil
 from tests.system.company import Company, until
-
-
-@pytest.fixture
-def company(tmp_path: Path) -> Iterator[Company]:
-    (tmp_path / "anvil").mkdir()
-    with start_anvil(tmp_path / "anvil", chain_id=31337) as anvil:
-        yield Company(anvil, deploy(anvil.url).factory, tmp_path)
 
 
 async def test_nothing_is_opened_on_chain_before_it_was_read_by_another_route(company: Company) -> None:

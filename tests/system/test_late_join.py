@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from agents.core.global_model import CHECKPOINT
 from agents.effects.ports import Progress
@@ -24,7 +22,6 @@ from bfl_events.schema import (
     WorkerJoined,
     WorkerPenalized,
 )
-from tests.anvil import deploy, start_anvil
 from tests.system.company import GENESIS, Company, StandIn, invited, until
 
 
@@ -40,13 +37,6 @@ class Waiting(StandIn):
         if operation == "train" and Path(fields["base"]).stem != sha256(GENESIS).hexdigest():
             await self.go.wait()
         return await super().request(operation, fields, progress)
-
-
-@pytest.fixture
-def company(tmp_path: Path) -> Iterator[Company]:
-    (tmp_path / "anvil").mkdir()
-    with start_anvil(tmp_path / "anvil", chain_id=31337) as anvil:
-        yield Company(anvil, deploy(anvil.url).factory, tmp_path)
 
 
 async def test_who_joins_in_round_2_works_from_round_3_on_the_same_base_and_nobody_is_fined(company: Company) -> None:

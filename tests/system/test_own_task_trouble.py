@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from agents.core.specification import Specification
-from tests.anvil import deploy, start_anvil
 from tests.system.company import GENESIS, REWARD, Company, until
 
 SOUND = """\
@@ -33,13 +27,6 @@ REASONS = {
     "relabelled": ("the dry run failed (data)", "label"),
     "sound": ("the dry run failed (model)", "is not a model in canonical safetensors form"),
 }
-
-
-@pytest.fixture
-def company(tmp_path: Path) -> Iterator[Company]:
-    (tmp_path / "anvil").mkdir()
-    with start_anvil(tmp_path / "anvil", chain_id=31337) as anvil:
-        yield Company(anvil, deploy(anvil.url).factory, tmp_path)
 
 
 async def test_what_fails_in_the_dry_run_is_declined_and_nothing_is_bonded(company: Company) -> None:
