@@ -15,9 +15,10 @@ from typing import Final
 
 from agents.cli.checks import Check, fail, ok, warn
 from agents.cli.session import Session, short
+from agents.cli.view import account_of
 from agents.crypto.accounts import load_account
 from agents.crypto.keystore import KeystoreError
-from agents.identity import choose, identities, password, password_path
+from agents.identity import choose, password, password_path
 from agents.misconfiguration import SettingsError
 from agents.redaction import redact_url
 from agents.settings import Settings
@@ -96,8 +97,7 @@ async def _store(settings: Settings) -> list[Check]:
 
 def _pins_of(settings: Settings) -> str:
     """The account's own, so that two operators who share a store and try it at once do not meet."""
-    named = (one.address for one in identities(settings.home) if settings.account.address in (None, one.address))
-    return next((address.lower() for address in named), "doctor")
+    return (account_of(settings) or "doctor").lower()
 
 
 async def _routes(settings: Settings, store: BlobStore) -> list[Check]:

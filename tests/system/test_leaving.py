@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -18,7 +17,7 @@ import pytest
 
 from bfl_events import schema as ev
 from bfl_events.schema import Phase
-from tests.anvil import ACCOUNTS, deploy, start_anvil
+from tests.anvil import ACCOUNTS
 from tests.cli.command import Operator
 from tests.system.company import COLLATERAL as BOND, Company, until
 from tests.system.participants import Consortium, Participant, consortium
@@ -175,35 +174,32 @@ def share(company: Consortium, index: int) -> int:
                for event in of(company, ev.RewardsDistributed) if event.eligible >> index & 1)
 
 
-async def test_who_leaves_while_a_task_is_joining_does_not_join_it_again_and_serves_the_next(tmp_path: Path) -> None:
-    with start_anvil(tmp_path, chain_id=31337) as anvil:
-        company = Company(anvil, deploy(anvil.url).factory, tmp_path)
-        requester, worker = company.party("requester", "requester"), company.party("worker")
-        first = await company.offer(requester)
-        async with worker.running() as agent:
-            await until(lambda: first.call("indexPlus1", worker.address), "the first task was joined", agent)
-            told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", first.address, "--yes")
-            assert told["leaving"]
-            await until(lambda: worker.said("task.declined", task=first.address), "it said so", agent)
-            second = await company.offer(requester)
-            await until(lambda: second.call("indexPlus1", worker.address), "the next task was joined", agent)
-        assert "this operator asked to leave it" in worker.said("task.declined", task=first.address)[0]["reason"]
-        assert (first.call("indexPlus1", worker.address), company.locked(first)) == (0, company.locked(second) - BOND)
-        assert len(worker.said("intent.started", intent="JoinTask", task=first.address)) == 1
-        assert not worker.said("chain.unreachable")
+async def test_who_leaves_while_a_task_is_joining_does_not_join_it_again_and_serves_the_next(company: Company) -> None:
+    requester, worker = company.party("requester", "requester"), company.party("worker")
+    first = await company.offer(requester)
+    async with worker.running() as agent:
+        await until(lambda: worker.said("task.joined", task=first.address), "the first task was joined", agent)
+        assert first.call("indexPlus1", worker.address) == 1
+        told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", first.address, "--yes")
+        assert told["leaving"]
+        await until(lambda: worker.said("task.declined", task=first.address), "it said so", agent)
+        second = await company.offer(requester)
+        await until(lambda: second.call("indexPlus1", worker.address), "the next task was joined", agent)
+    assert "this operator asked to leave it" in worker.said("task.declined", task=first.address)[0]["reason"]
+    assert (first.call("indexPlus1", worker.address), company.locked(first)) == (0, company.locked(second) - BOND)
+    assert len(worker.said("intent.started", intent="JoinTask", task=first.address)) == 1
+    assert not worker.said("chain.unreachable")
 
 
-async def test_who_left_by_a_command_while_no_agent_ran_does_not_join_again_when_it_starts(tmp_path: Path) -> None:
-    with start_anvil(tmp_path, chain_id=31337) as anvil:
-        company = Company(anvil, deploy(anvil.url).factory, tmp_path)
-        requester, worker = company.party("requester", "requester"), company.party("worker")
-        task = await company.offer(requester)
-        async with worker.running() as agent:
-            await until(lambda: task.call("indexPlus1", worker.address), "the task was joined", agent)
-        told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", task.address, "--yes")
-        assert (told["left"], task.call("indexPlus1", worker.address)) == (True, 0)
-        async with worker.running() as agent:
-            await until(lambda: worker.said("task.declined", task=task.address), "it said so", agent)
-        assert "this operator asked to leave it" in worker.said("task.declined", task=task.address)[0]["reason"]
-        assert task.call("indexPlus1", worker.address) == 0
-        assert len(worker.said("intent.started", intent="JoinTask", task=task.address)) == 1
+async def test_who_left_by_a_command_while_no_agent_ran_does_not_join_again_when_it_starts(company: Company) -> None:
+    requester, worker = company.party("requester", "requester"), company.party("worker")
+    task = await company.offer(requester)
+    async with worker.running() as agent:
+        await until(lambda: task.call("indexPlus1", worker.address), "the task was joined", agent)
+    told = await asyncio.to_thread(Operator(worker.home.root).ok, "task", "leave", task.address, "--yes")
+    assert (told["left"], task.call("indexPlus1", worker.address)) == (True, 0)
+    async with worker.running() as agent:
+        await until(lambda: worker.said("task.declined", task=task.address), "it said so", agent)
+    assert "this operator asked to leave it" in worker.said("task.declined", task=task.address)[0]["reason"]
+    assert task.call("indexPlus1", worker.address) == 0
+    assert len(worker.said("intent.started", intent="JoinTask", task=task.address)) == 1
