@@ -188,16 +188,12 @@ class Daemon:
         retry = self._runner.next_retry()
         seconds = LONGEST_WAIT_S if retry is None else retry - self._clock.time()
         longest = LONGEST_WAIT_S if self._drained_at is None else DRAINING_WAIT_S
-        timer = asyncio.create_task(self._ring_after(min(max(seconds, SHORTEST_WAIT_S), longest)))
+        timer = self._clock.call_later(min(max(seconds, SHORTEST_WAIT_S), longest), self._bell.set)
         try:
             await self._bell.wait()
         finally:
             timer.cancel()
         self._bell.clear()
-
-    async def _ring_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._bell.set()
 
 
 @contextmanager

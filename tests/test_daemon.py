@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from random import Random
 
 import pytest
@@ -38,8 +38,8 @@ class RealClock:
     def time(self) -> float:
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.001))
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(min(seconds, 0.001), callback)
 
 
 class Bench:

@@ -297,14 +297,10 @@ class Outbox:
     async def _doze(self, seconds: float | None) -> None:
         """Until the bell rings or, if given, so many seconds of the caller's clock have passed."""
         self._idle = seconds is None
-        timer = None if seconds is None else asyncio.create_task(self._ring_after(seconds))
+        timer = None if seconds is None else self._clock.call_later(seconds, self._bell.set)
         try:
             await self._bell.wait()
         finally:
             self._idle = False
             if timer is not None:
                 timer.cancel()
-
-    async def _ring_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._bell.set()

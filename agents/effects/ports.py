@@ -127,8 +127,12 @@ class LearnerFailed(Exception):
         self.advice = advice
 
 
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
 class Clock(Protocol):
-    """Wall clock in seconds since the epoch, and sleeping; the simulation's is virtual."""
+    """Wall clock in seconds since the epoch, and timers; the simulation's is virtual."""
 
     def time(self) -> float: ...
-    async def sleep(self, seconds: float) -> None: ...
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer: ...

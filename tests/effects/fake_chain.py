@@ -7,7 +7,8 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,7 @@ class FakeChain:
     """One account's view. `automine`: every accepted transaction makes a block if it can be mined.
 
     `down`: nothing answers. `lose_replies`: so many coming sends take effect but their answer is lost.
+    `second`: there is another endpoint of this chain, which swallows nothing.
     `refuse[method]`: messages of coming refusals. `swallow`: so many coming sends are accepted and silently dropped.
     """
 
@@ -66,7 +68,7 @@ class FakeChain:
         self.base_fee, self.balance = GWEI, 10**24
         self.blocks: list[Block] = []
         self.pool: dict[int, Tx] = {}
-        self.down = False
+        self.down = self.second = False
         self.lose_replies = self.swallow = 0
         self.refuse: dict[str, list[str]] = {}
         self.calls: Counter[str] = Counter()
@@ -124,6 +126,13 @@ class FakeChain:
         return Counter(tx.fields["data"] for tx in self.mined if tx.fields["data"] and not tx.reverts)
 
     # ---- JSON-RPC
+
+    async def call_others(self, method: str, *params: Any) -> None:
+        if self.second:
+            swallow, self.swallow = self.swallow, 0
+            with suppress(Unavailable, RpcRefused):
+                await self.call(method, *params)
+            self.swallow = swallow
 
     async def call(self, method: str, *params: Any) -> Any:
         await asyncio.sleep(0)
@@ -222,27 +231,36 @@ class FakeChain:
         self.blocks.append(Block(number, hashlib.sha256(seed).digest(), txs))
 
 
+@dataclass
+class FakeTimer:
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class FakeClock:
-    """Virtual seconds; `advance` wakes the sleepers that are due."""
+    """Virtual seconds; `advance` calls what is due."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._timers: list[tuple[float, int, FakeTimer]] = []
 
     def time(self) -> float:
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.now + seconds, id(future), future))
-        await future
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self._timers, (self.now + seconds, id(timer), timer))
+        return timer
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
-        while self._sleepers and self._sleepers[0][0] <= self.now:
-            future = heapq.heappop(self._sleepers)[2]
-            if not future.done():
-                future.set_result(None)
+        while self._timers and self._timers[0][0] <= self.now:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                timer.callback()
 
 
 def _hex(data: bytes) -> str:

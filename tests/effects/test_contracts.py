@@ -20,6 +20,7 @@ from agents.effects.outbox import InsufficientFunds, Outbox, Timing
 from agents.effects.ports import Call, Fatal, Rejected, Transient
 from agents.effects.signer import AccountSigner
 from agents.effects.slots import Payload
+from agents.effects.wall_clock import WallClock
 from bfl_events.commitment import Creation, task_address
 from bfl_events.rpc import Rpc
 from bfl_events.schema import Params, Phase
@@ -33,14 +34,6 @@ KEYS = (
     "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
     "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
 )
-
-
-class WallClock:
-    def time(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @asynccontextmanager
@@ -285,7 +278,7 @@ async def _ping(chain: ContractChain, key: str, target: str) -> None:
             await chain._outbox.send(key, prepare)
             return
         except Transient:
-            await WallClock().sleep(0.05)
+            await asyncio.sleep(0.05)
 
 
 def _strike(anvil: Anvil, life: int) -> None:

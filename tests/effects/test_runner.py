@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agents.core.intents import ClearRound, Done, Intent, Outcome, Refund
-from agents.effects.ports import Rejected, Transient
+from agents.effects.ports import Rejected, Timer, Transient
 from agents.effects.runner import FIRST_REST_S, OBSERVE_S, Runner
 
 TASK = "0x" + "11" * 20
@@ -22,8 +22,8 @@ class StoppedClock:
     def time(self) -> float:
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("the runner never sleeps")
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("the runner sets no timer")
 
 
 class Bench:

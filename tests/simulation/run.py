@@ -19,7 +19,7 @@ from tests.simulation.scenario import Scenario, scenario
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Result, run
 
-COLLECT_EVERY = 20
+COLLECT_EVERY = 100
 
 
 def failures(seeds: Iterable[int]) -> Iterator[Result]:
