@@ -43,7 +43,7 @@ check: $(READY)
 
 chaos: $(READY)
 	@trap 'exit 130' INT; failed=; \
-	BFL_CHAOS=full EVERY_ATTACK=1 .venv/bin/python -m pytest tests/crash tests/adversaries $(ARGS) || failed="$$failed tests"; \
+	CHAOS=full .venv/bin/python -m pytest tests/crash tests/adversaries $(ARGS) || failed="$$failed tests"; \
 	.venv/bin/bfl-agent demo --chaos kill,rpc,store,reorg $(WHOLE_SOAK) $(SOAK) || failed="$$failed soak"; \
 	test -z "$$failed" || { echo "chaos: failed:$$failed" >&2; exit 1; }
 

@@ -18,7 +18,7 @@ from tests.crash.subject import digits, tiny
 from tests.crash.verdict import Outcome
 
 LIGHT, REAL = "forked-numpy", "executed-torch"
-FULL = os.environ.get("BFL_CHAOS") == "full"
+FULL = os.environ.get("CHAOS") == "full"
 FirstRuns = Callable[[Manner], tuple[Stage, Outcome]]
 
 
@@ -42,7 +42,7 @@ def real() -> Iterator[Manner]:
 
 
 @pytest.fixture(scope="session", params=[LIGHT, pytest.param(REAL, marks=pytest.mark.skipif(
-    not FULL, reason="minutes; BFL_CHAOS=full runs it"))])
+    not FULL, reason="minutes; CHAOS=full runs it"))])
 def manner(request: pytest.FixtureRequest) -> Manner:
     found: Manner = request.getfixturevalue("light" if request.param == LIGHT else "real")
     return found

@@ -25,7 +25,7 @@ from tests.crash.testimony import passed
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
 
-FULL = os.environ.get("BFL_CHAOS") == "full"
+FULL = os.environ.get("CHAOS") == "full"
 pytestmark = pytest.mark.timeout(2400 if FULL else 900)
 
 
@@ -63,7 +63,7 @@ def test_killed_at_every_step_towards_an_ipfs_node_the_task_comes_to_the_same(
         assert node.unmarked() == set(), "pins that no garbage collector takes and no agent answers for"
 
 
-@pytest.mark.skipif(not FULL, reason="minutes; BFL_CHAOS=full runs it")
+@pytest.mark.skipif(not FULL, reason="minutes; CHAOS=full runs it")
 @pytest.mark.parametrize("passing", [3, 5, 8, 13])
 def test_killed_at_later_passings_the_task_comes_to_the_same(
     undisturbed: Outcome, manner: Manner, tmp_path: Path, passing: int
