@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -183,6 +184,11 @@ class Rpc:
                 tried = error
         raise self._nobody(method, [f"{self._endpoints[endpoint].name}: {tried}"])
 
+    async def call_others(self, method: str, *params: Any) -> None:
+        """Ask every usable endpoint but the current one the same, where nothing may depend on one of them. Their
+        answers tell nothing: none is waited for longer than one attempt, and none raises."""
+        await asyncio.gather(*(self._told(index, method, params) for index in self.others(self.current)))
+
     def blame(self, endpoint: int, why: str) -> None:
         """Set an endpoint aside that answered, but not truly: it lags, or contradicts itself or the contract."""
         self._endpoints[endpoint].blame(why)
@@ -216,6 +222,10 @@ class Rpc:
             raise
         self._survey_if_due()
         return result
+
+    async def _told(self, index: int, method: str, params: Sequence[Any]) -> None:
+        with suppress(RpcError):
+            await self._ask(index, method, params, self._attempt_s)
 
     def _fail_over(self, index: int) -> None:
         """Prefer another endpoint from now on, not only until the back-off of this one ends."""

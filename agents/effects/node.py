@@ -26,6 +26,7 @@ class RpcCaller(Protocol):
     """`bfl_events.rpc.Rpc`, or an in-memory chain. Raises `Unavailable` or `RpcRefused` of that module."""
 
     async def call(self, method: str, *params: Any) -> Any: ...
+    async def call_others(self, method: str, *params: Any) -> None: ...
 
 
 async def ask(rpc: RpcCaller, method: str, *params: Any) -> Any:
@@ -141,6 +142,10 @@ class Node:
         except RpcRefused as refused:
             return meaning(refused.message), refused.message
         return None, ""
+
+    async def spread(self, raw: bytes) -> None:
+        """Give signed bytes to the other endpoints too."""
+        await self._rpc.call_others("eth_sendRawTransaction", "0x" + raw.hex())
 
     async def knows(self, tx: bytes) -> bool:
         """Whether it has this transaction, mined or waiting."""

@@ -82,11 +82,14 @@ class Settler:
             await self._push_on(self._book.open[nonce], head, first=nonce == mined)
 
     async def push(self, slot: Slot) -> None:
-        """Send the newest version. What the node says about it decides nothing that a receipt must decide."""
+        """Send the newest version, from the second time on to every endpoint: who took it first may have dropped it.
+        What the node says about it decides nothing that a receipt must decide."""
         if await self._would_be_lost(slot):
             self._ears.tell("withheld", slot)
             return
         refusal, words = await self._node.push(slot.last.raw)
+        if slot.nonce in self._pushed:
+            await self._node.spread(slot.last.raw)
         self._pushed[slot.nonce] = self._clock.time()
         match refusal:
             case None | Refusal.KNOWN:

@@ -251,6 +251,15 @@ async def test_a_silently_dropped_transaction_is_sent_again_as_the_same_bytes(be
     assert len(bench.chain.raws) == 1
 
 
+async def test_what_one_endpoint_always_drops_is_given_to_the_others_the_second_time(bench: Bench) -> None:
+    bench.chain.swallow, bench.chain.second = 1000, True
+    async with bench.sending("a") as task:
+        assert not bench.chain.mined
+        await bench.settle()
+        assert await task
+    assert len(bench.chain.raws) == 1
+
+
 async def test_a_cleared_pool_is_filled_again_in_order(bench: Bench) -> None:
     bench.chain.automine = False
     async with bench.sending("a"), bench.sending("b"), bench.sending("c"):

@@ -50,6 +50,10 @@ class World:
         self.tick()
         return answer
 
+    async def call_others(self, method: str, *params: Any) -> None:
+        """There are none."""
+        self.tick()
+
     @contextmanager
     def outbox(self) -> Iterator[Outbox]:
         box = Outbox(self, StubSigner(), self.path, chain_id=31337, clock=self.clock, timing=TIMING, report=self.tick)

@@ -308,6 +308,18 @@ async def test_one_endpoint_can_be_asked_for_a_second_opinion() -> None:
             await rpc.call_on(1, "eth_blockNumber")
 
 
+async def test_the_others_are_asked_the_same_and_nothing_they_say_matters() -> None:
+    async with nodes(4) as (rpc, (first, second, third, fourth)):
+        await rpc.call("eth_blockNumber")
+        sent = "eth_sendRawTransaction"
+        second.next(Refusal(-32000, "already known"), method=sent)
+        third.next(Status(503), method=sent)
+        fourth.next(Result("0x00"), method=sent)
+        await rpc.call_others(sent, "0x00")
+        assert [node.calls.count(sent) for node in (first, second, third, fourth)] == [0, 1, 1, 1]
+        assert [endpoint.healthy for endpoint in rpc.endpoints] == [True, True, False, True]
+
+
 async def test_one_answer_that_fails_at_once_does_not_cost_a_whole_pass() -> None:
     async with nodes(1) as (rpc, (node,)):
         await rpc.call_on(0, "eth_blockNumber")

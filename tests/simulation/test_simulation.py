@@ -20,7 +20,7 @@ import pytest
 
 from tests.simulation.bugs import planted
 from tests.simulation.run import explain, results
-from tests.simulation.scenario import Fault, Scenario, scenario
+from tests.simulation.scenario import ENDPOINTS, Fault, Scenario, scenario
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Result, run
 
@@ -105,6 +105,14 @@ def test_the_scenarios_cover_every_kind_of_fault() -> None:
                      "store-down", "store-slow", "store-corrupt", "store-hidden", "store-lost"}
     assert any(max(scenario(seed).skews) < -LONGEST_WINDOW_S for seed in range(500)), "the chain's clock is ahead"
     assert any(min(scenario(seed).skews) > LONGEST_WINDOW_S for seed in range(500)), "and behind"
+
+
+def test_an_endpoint_that_drops_all_it_takes_costs_nobody_anything() -> None:
+    """For ever, and for whoever asks it first: without the other endpoint nine of ten such tasks find no workers."""
+    for seed in range(10):
+        dropping = Fault(0.1, "swallow", (seed % ENDPOINTS,), 1000.0)
+        result = run(Scenario(seed, whole_event_path=False, slow_txs=0.0, faults=(dropping,)))
+        assert (result.broken, result.phase) == ([], "COMPLETED")
 
 
 def test_shrinking_leaves_what_is_needed() -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any, NoReturn
 
-from bfl_events.rpc import Unavailable
+from bfl_events.rpc import RpcRefused, Unavailable
 from tests.simulation.endpoint import Endpoint, Silence
 from tests.simulation.ledger import Block
 
@@ -89,6 +90,11 @@ class WiredRpc:
             await self._silent(endpoint, silence)
         await self._wires.back()
         return answer
+
+    async def call_others(self, method: str, *params: Any) -> None:
+        for endpoint in self.others(self.current):
+            with suppress(Unavailable, RpcRefused):
+                await self.call_on(endpoint, method, *params)
 
     async def chain(self) -> list[Block]:
         """The current endpoint's blocks. Raises Unavailable, after which another endpoint is current."""
