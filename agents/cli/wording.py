@@ -34,6 +34,8 @@ def in_words(intent: i.Intent) -> str:
             return f"seal model {short(digest)} of round {round} {_COPIES.get(kind, '')}".rstrip()
         case i.DeliverFinal(_, digest):
             return f"keep the final model {short(digest)} as the result"
+        case i.ClearRound(_, 0):
+            return "delete the initial model: this task is not joined"
         case i.ClearRound(_, round):
             return f"let go of round {round}'s models and envelopes"
         case _:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from agents.core.intents import Done, DryRun, Intent, JoinTask, LoadTerms, Refused
+from agents.core.intents import ClearRound, Done, DryRun, Intent, JoinTask, LoadTerms, Refused
 from agents.core.specification import Specification
 from agents.core.state import ZERO_HASH, Limits, Me, Memory, Now
 from bfl_events.rules import members_of
@@ -15,9 +15,9 @@ ROUND_GAS = 300_000
 """A worker's calls in a round, its share of the settlement with them (PROTOCOL 3.5)."""
 
 
-def terms_of(task: TaskState) -> LoadTerms:
+def terms_of(task: TaskState, *, keep: bool = False) -> LoadTerms:
     p = task.params
-    return LoadTerms(task.address, task.spec_cid, p.spec_hash, task.model_cid, p.model_hash, p.allow_root)
+    return LoadTerms(task.address, task.spec_cid, p.spec_hash, task.model_cid, p.model_hash, p.allow_root, keep)
 
 
 def joinable(task: TaskState, now: Now) -> bool:
@@ -83,13 +83,34 @@ def admission(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Int
     if not joinable(task, now) or decline(task, memory, me, now) is not None:
         return
     terms = terms_of(task)
-    dry_run = DryRun(task.address, task.params.model_hash)
+    dry_run = DryRun(task.address, task.params.model_hash, (task.spec_cid, task.model_cid))
     if memory.terms(terms.key) is None or task.params.model_hash not in memory.models:
         yield terms
     elif not isinstance(memory.outcomes.get(dry_run.key), Done):
         yield dry_run
     else:
         yield JoinTask(task.address, task.params.collateral)
+
+
+def let_go(tasks: Sequence[TaskState], memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
+    """Delete the initial models of tasks that this account does not join, unless another task may need them."""
+    missed = [task for task in tasks if me.address not in task.seats and _missed(task, memory, me, now)]
+    spare = memory.models & {task.params.model_hash for task in missed}
+    if spare:
+        needed = {task.params.model_hash for task in tasks if task not in missed}
+        for task in missed:
+            if task.params.model_hash in spare - needed:
+                yield ClearRound(task.address, 0, (task.params.model_hash,), ())
+
+
+def _missed(task: TaskState, memory: Memory, me: Me, now: Now) -> bool:
+    """Whether it takes no more workers, or will never take this one; limits and wishes may change."""
+    terms = terms_of(task)
+    specification = memory.terms(terms.key)
+    if specification is None:
+        return False                     # nothing was loaded, or nothing is remembered of it
+    refused = isinstance(memory.outcomes.get(DryRun(task.address, task.params.model_hash).key), Refused)
+    return refused or not joinable(task, now) or not_invited(specification, task, me) is not None
 
 
 def decline(task: TaskState, memory: Memory, me: Me, now: Now) -> str | None:

@@ -30,6 +30,7 @@ class LoadTerms:
     """Fetch the specification and the initial model, check both against the chain's hashes.
 
     `allow_root`: the Merkle root on chain that the specification's allow-list must have; zero for an open task.
+    `keep`: pin both, as members do for each other (PROTOCOL 8).
     """
 
     task: Address
@@ -38,6 +39,7 @@ class LoadTerms:
     model_cid: bytes
     model_hash: bytes
     allow_root: bytes = bytes(32)
+    keep: bool = False
 
     @property
     def key(self) -> str:
@@ -46,10 +48,14 @@ class LoadTerms:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """Train one step on the operator's data and judge the result, before any wei is bonded (PROTOCOL 7.7)."""
+    """Train one step on the operator's data and judge the result, before any wei is bonded (PROTOCOL 7.7).
+
+    `keep`: CIDs of the terms, pinned if all is well: what is declined is not hoarded.
+    """
 
     task: Address
     model_hash: bytes
+    keep: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> str:
@@ -188,7 +194,8 @@ class DeliverFinal:
 
 @dataclass(frozen=True, slots=True)
 class ClearRound:
-    """Unpin and delete what only an old round needed (the paper's "clear the list of pushed hashes")."""
+    """Unpin and delete what only an old round needed (the paper's "clear the list of pushed hashes"). Round 0 is the
+    initial model of a task that this account does not join."""
 
     task: Address
     round: int

@@ -20,7 +20,7 @@ def decide(world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]
 
 
 def _duties(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
-    terms = terms_of(task)
+    terms = terms_of(task, keep=True)
     here = memory.terms(terms.key) is not None and task.params.model_hash in memory.models
     if not here and not isinstance(memory.outcomes.get(terms.key), Refused):
         yield terms

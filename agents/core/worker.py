@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from agents.core.admission import admission, terms_of
+from agents.core.admission import admission, let_go, terms_of
 from agents.core.global_model import agreed_start, fetch_opened, obtain_opened, obtain_start, start_of
 from agents.core.intents import (
     AttestFinal,
@@ -51,6 +51,7 @@ def decide(world: World, memory: Memory, me: Me, now: Now) -> tuple[Intent, ...]
     if not any(_engaged(task, me) for task in seated):
         wanted = (list(admission(task, memory, me, now)) for task in tasks if me.address not in task.seats)
         intents += next((steps for steps in wanted if steps), [])
+    intents += let_go(tasks, memory, me, now)
     return tuple(intents)
 
 
@@ -65,7 +66,7 @@ def _duties(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Inten
         yield from drain(task, me, now)
         yield from answers(task, memory, me, now)
         return
-    terms = terms_of(task)
+    terms = terms_of(task, keep=True)
     if memory.terms(terms.key) is None or task.params.model_hash not in memory.models:
         if not isinstance(memory.outcomes.get(terms.key), Refused):
             yield terms

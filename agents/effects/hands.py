@@ -139,7 +139,8 @@ class Hands:
         model = await self.exchange.read_public(intent.model_cid, intent.model_hash, self.workshop.max_model_bytes)
         if isinstance(model, i.Refused):
             return i.Refused(f"its initial model: {model.reason}")
-        await self.exchange.keep(intent.spec_cid, intent.model_cid)      # only now: strangers' bytes are not hoarded
+        if intent.keep:
+            await self.exchange.keep(intent.spec_cid, intent.model_cid)
         self.files.adopt(model, intent.model_hash)
         return i.TermsReady(text.decode())
 
@@ -158,8 +159,10 @@ class Hands:
             return i.Refused(f"the dry run failed ({error.kind}): {error}. {error.advice}")
         if not trial["valid"]:
             return i.Refused(f"a model trained for one step on this operator's data is invalid: {trial['reason']}")
-        objection = self.refuse_dry_run(intent.task, description, trial)
-        return i.Refused(objection) if objection else i.Done()
+        if objection := self.refuse_dry_run(intent.task, description, trial):
+            return i.Refused(objection)
+        await self.exchange.keep(*intent.keep)
+        return i.Done()
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agents.core.admission import ROUND_GAS, admission, decline, terms_of
-from agents.core.intents import Done, DryRun, JoinTask, LoadTerms, Outcome, Refused, TermsReady
+from agents.core.admission import ROUND_GAS, admission, decline, let_go, terms_of
+from agents.core.intents import ClearRound, Done, DryRun, JoinTask, LoadTerms, Outcome, Refused, TermsReady
 from agents.core.specification import Specification
 from agents.core.state import Limits, Me, Memory, Now
 from bfl_events.schema import Phase, Wei
@@ -104,6 +104,30 @@ def test_a_reward_below_the_operators_own_floor_is_declined() -> None:
     assert decline(state, known, candidate(min_reward_per_round_wei=10**15), NOW) is None
     assert "below policy.min_reward_per_round_wei" in str(
         decline(state, known, candidate(min_reward_per_round_wei=10**15 + 1), NOW))
+
+
+@pytest.mark.parametrize(
+    ("state", "outcomes", "invited", "gone"),
+    [
+        (joining(), (Done(),), NEWCOMER, False),
+        (joining(), (Refused("labels out of range"),), NEWCOMER, True),
+        (joining(), (), 3, True),
+        (replace(joining(max_workers=2), active=0b11), (Done(),), NEWCOMER, True),
+        (task(2, Phase.TRAIN), (), NEWCOMER, True),
+        (joining(slash_bps=5001), (Done(),), NEWCOMER, False),            # limits may be raised
+    ],
+    ids=["wanted", "the dry run failed", "not invited", "full", "under way", "beyond a limit"],
+)
+def test_the_first_model_of_a_task_that_is_not_joined_goes_unless_another_may_need_it(
+    state: TaskState, outcomes: tuple[Outcome, ...], invited: int, *, gone: bool
+) -> None:
+    memory, me_ = knowing(state, *outcomes, invited=invited), candidate()
+    clear = [ClearRound(TASK, 0, (PARAMS.model_hash,), ())] if gone else []
+    assert list(let_go([state], memory, me_, NOW)) == clear
+    assert not list(let_go([state], replace(memory, models=frozenset()), me_, NOW)), "once is enough"
+    other = replace(joining(), address=account(99))
+    assert not list(let_go([state, other], memory, me_, NOW))
+    assert not list(let_go([state, replace(task(8), address=account(99))], memory, me_, NOW)), "a seat needs it"
 
 
 def test_whoever_is_not_on_the_allow_list_does_not_try() -> None:
