@@ -55,6 +55,7 @@ def agent(home: Path, **answers: Any) -> Iterator[list[tuple[str, dict[str, Any]
         async with serve(home / "run" / "control.sock", {name.replace("_", "-"): handler(name) for name in answers}):
             ready.set()
             await asyncio.to_thread(done.wait)
+            await asyncio.sleep(0.01)         # Python 3.11 leaks a connection if its server closes while accepting it
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
