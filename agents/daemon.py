@@ -129,6 +129,11 @@ class Daemon:
     def _take_advances(self) -> bool:
         """Fold what has come; False while the log is behind the chain: nobody decides on the past."""
         inbox, self._inbox = self._inbox, []
+        if inbox:
+            self._take(inbox)
+        return self._heads.present and not self._doubting
+
+    def _take(self, inbox: list[Advance]) -> None:
         for advance in inbox:
             self._heads.see(advance, self._clock.time())
         rewinds = [advance.rewound_to for advance in inbox if advance.rewound_to is not None]
@@ -139,7 +144,6 @@ class Daemon:
         elif not self._doubting:
             with self._believing():
                 self._observer.records(self._fold(record for advance in inbox for record in advance.records))
-        return self._heads.present and not self._doubting
 
     def _refold(self) -> None:
         """Everything again, record by record: a long log need not be in memory as a whole."""

@@ -5,9 +5,9 @@ Owns the JSON-RPC names and the reading of answers; a malformed answer is `Trans
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from agents.effects.fees import GWEI
@@ -71,7 +71,7 @@ class Node:
 
     async def head(self) -> Head:
         block = await ask(self._rpc, "eth_getBlockByNumber", "latest", False)
-        with _reading("eth_getBlockByNumber"):
+        with _Reading("eth_getBlockByNumber"):
             return Head(_number(block["number"]), _bytes(block["hash"]), _number(block["timestamp"]),
                         _number(block.get("baseFeePerGas", "0x0")))
 
@@ -79,48 +79,48 @@ class Node:
         """Hash of block 0, as block 1 names it: anvil, started from a state on disk, may serve a block 0 of its own.
         None where the node has neither."""
         first = await ask(self._rpc, "eth_getBlockByNumber", "0x1", False)
-        with _reading("eth_getBlockByNumber"):
+        with _Reading("eth_getBlockByNumber"):
             if first is not None and "parentHash" in first:
                 return _bytes(first["parentHash"])
         block = await ask(self._rpc, "eth_getBlockByNumber", "0x0", False)
-        with _reading("eth_getBlockByNumber"):
+        with _Reading("eth_getBlockByNumber"):
             return None if block is None else _bytes(block["hash"])
 
     async def nonce(self, block: int | None = None) -> int:
         """How many transactions of the account are mined, at the latest or at an older block."""
         which = "latest" if block is None else hex(block)
         count = await ask(self._rpc, "eth_getTransactionCount", self._account, which)
-        with _reading("eth_getTransactionCount"):
+        with _Reading("eth_getTransactionCount"):
             return _number(count)
 
     async def balance(self, account: Address | None = None) -> int:
         """Wei at the latest block."""
         wei = await ask(self._rpc, "eth_getBalance", account or self._account, "latest")
-        with _reading("eth_getBalance"):
+        with _Reading("eth_getBalance"):
             return _number(wei)
 
     async def code(self, address: Address) -> bytes:
         """The code at an address, at the latest block; empty where there is no contract."""
         code = await ask(self._rpc, "eth_getCode", address, "latest")
-        with _reading("eth_getCode"):
+        with _Reading("eth_getCode"):
             return _bytes(code)
 
     async def created(self, tx: bytes) -> Address:
         """Where a mined creation put its contract."""
         receipt = await ask(self._rpc, "eth_getTransactionReceipt", "0x" + tx.hex())
-        with _reading("eth_getTransactionReceipt"):
+        with _Reading("eth_getTransactionReceipt"):
             return checksum_address(_bytes(receipt["contractAddress"]))
 
     async def estimate(self, fields: Mapping[str, str]) -> int:
         """Gas of a call at the latest state. RpcRefused carries the revert."""
         gas = await ask(self._rpc, "eth_estimateGas", fields)
-        with _reading("eth_estimateGas"):
+        with _Reading("eth_estimateGas"):
             return _number(gas)
 
     async def view(self, fields: Mapping[str, str], block: int | None = None) -> bytes:
         """What a call would return. RpcRefused carries the revert."""
         answer = await ask(self._rpc, "eth_call", fields, "latest" if block is None else hex(block))
-        with _reading("eth_call"):
+        with _Reading("eth_call"):
             return _bytes(answer)
 
     async def tip(self, head: int) -> int:
@@ -130,7 +130,7 @@ class Node:
                 answer = await ask(self._rpc, "eth_maxPriorityFeePerGas")
             except RpcRefused:
                 answer = hex(GWEI)
-            with _reading("eth_maxPriorityFeePerGas"):
+            with _Reading("eth_maxPriorityFeePerGas"):
                 self._tip = (head, _number(answer))
         return self._tip[1]
 
@@ -157,7 +157,7 @@ class Node:
             answer = await ask(self._rpc, "eth_getTransactionReceipt", "0x" + attempt.hash.hex())
             if answer is None or answer.get("blockNumber") is None:      # some have receipts for the pending block
                 continue
-            with _reading("eth_getTransactionReceipt"):
+            with _Reading("eth_getTransactionReceipt"):
                 receipt = Receipt(attempt.hash, _number(answer["blockNumber"]), _number(answer["gasUsed"]),
                                   _number(answer.get("effectiveGasPrice", "0x0")))
                 passed = _number(answer["status"]) == 1
@@ -179,7 +179,7 @@ class Node:
             block = await ask(self._rpc, "eth_getBlockByNumber", hex(high), True)
         except RpcRefused:                            # the node keeps no state that old
             return None
-        with _reading("eth_getBlockByNumber"):
+        with _Reading("eth_getBlockByNumber"):
             for tx in block["transactions"] if block else ():
                 if tx["from"].lower() == self._account.lower() and _number(tx["nonce"]) == nonce:
                     data = _bytes(tx.get("input", "0x"))
@@ -195,9 +195,19 @@ def _bytes(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
 
 
-@contextmanager
-def _reading(method: str) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Transient(f"the node gave a malformed answer to {method} ({error!r}); asking again") from error
+class _Reading:
+    """The block inside reads an answer to `method`; if it cannot, Transient is raised."""
+
+    __slots__ = ("_method",)
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+                 ) -> None:
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
+            raise Transient(
+                f"the node gave a malformed answer to {self._method} ({error!r}); asking again") from error

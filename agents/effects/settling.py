@@ -6,7 +6,6 @@ for a landing hears of it through `Ears`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -71,7 +70,8 @@ class Settler:
 
     async def settle(self) -> None:
         """One bounded pass. Raises RpcRefused, Transient, Fatal."""
-        head, mined = await asyncio.gather(self._node.head(), self._node.nonce())
+        head = await self._node.head()
+        mined = await self._node.nonce()                   # at least as new as the head
         await self._genesis.check(again=mined < self._mined)
         self._mined = mined
         self.compare(mined)

@@ -113,13 +113,16 @@ class Seals(AccountSeals):
 
 @dataclass(frozen=True, slots=True)
 class SkewedClock:
+    """`epoch`: what it shows at virtual second 0. It knows its loop: asking for the running one is a system call."""
+
     epoch: float
+    loop: asyncio.AbstractEventLoop
 
     def time(self) -> float:
-        return self.epoch + asyncio.get_running_loop().time()
+        return self.epoch + self.loop.time()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, callback)
+        return self.loop.call_later(seconds, callback)
 
 
 class Host:
@@ -203,7 +206,7 @@ class Host:
 
     def _assemble(self) -> tuple[Agent, Outbox]:
         c, folder, around = self.character, self.folder, self._around
-        clock = SkewedClock(around.epoch + c.skew_s)
+        clock = SkewedClock(around.epoch + c.skew_s, asyncio.get_running_loop())
         rpc = WiredRpc(around.endpoints, self.wires, self._rpc_first)
         events: EventLog | Notebook = self.disk.notebook
         source: Source = ShortSource(rpc, self.disk.notebook)
