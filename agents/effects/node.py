@@ -145,7 +145,8 @@ class Node:
 
     async def spread(self, raw: bytes) -> None:
         """Give signed bytes to the other endpoints too."""
-        await self._rpc.call_others("eth_sendRawTransaction", "0x" + raw.hex())
+        with passing(Boundary.TX_SEND):
+            await self._rpc.call_others("eth_sendRawTransaction", "0x" + raw.hex())
 
     async def knows(self, tx: bytes) -> bool:
         """Whether it has this transaction, mined or waiting."""

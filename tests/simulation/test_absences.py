@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -125,8 +126,19 @@ def test_a_loss_before_the_model_was_made_is_no_excuse(monkeypatch: pytest.Monke
 
 
 def test_who_joins_late_and_has_the_word_of_one_alone_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of the three who know the model have died by then."""
-    story = Scenario(1, 4, max_miss=3, late_s=20.0, whole_event_path=False, faults=(Fault(16.0, "dead", (2, 3)),))
+    """Two of the three who know the model are gone when round 1 is settled."""
+    duties, finish, story = worker._duties, Judge.finish, Scenario(1, 4, late_s=13.0, whole_event_path=False)
+
+    def gone(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
+        if task.round == 1 or me.address not in (account(2), account(3)):
+            yield from duties(task, memory, me, now)
+
+    def excused(self: Judge, *, over: bool) -> None:
+        self.faults.disturbances += [Disturbance(host, 0.0, inf, "gone") for host in (2, 3)]
+        finish(self, over=over)
+
+    monkeypatch.setattr(worker, "_duties", gone)
+    monkeypatch.setattr(Judge, "finish", excused)
     assert run(story).broken == []
     monkeypatch.setattr(absences, "_strange", lambda *_: False)
     assert set(run(story).broken) == {"worker 4 is absent from TRAIN of round 2 without having been away"}
