@@ -14,7 +14,10 @@ import pytest
 
 from agents.demo.attack import Attack
 from agents.demo.picture import fault_words
+from bfl_events.export import read_export
 from bfl_events.rules import Fault
+from bfl_events.schema import WorkerPenalized
+from tests.system.by_hand import play_runbook, terminals
 from tests.system.demo_process import running_demo
 
 pytestmark = pytest.mark.demo
@@ -63,3 +66,17 @@ def test_the_proof_holds_and_only_cheats_pay(tmp_path: Path, attacks: tuple[Atta
         assert not (averaged and attack in NEVER_AVERAGED), attack
         assert int(cheat["earned_wei"]) - int(cheat["slashed_wei"]) <= best, attack
     assert {one["malicious"] for one in workers.values()} == {None, *attacks}
+    if attacks == DEFAULT:
+        played = [one["malicious"] for one in workers.values()]
+        look_up_the_fine(tmp_path / "demo", f"worker-{1 + played.index(DEFAULT[1])}", FINES[DEFAULT[1]])
+
+
+def look_up_the_fine(demo: Path, home: str, fault: Fault) -> None:
+    """Runbook fined, in a worker's home whose chain is gone: the log alone says why."""
+    events = read_export(demo / "events.jsonl")
+    tx = next(one.tx for one in events if isinstance(one.event, WorkerPenalized) and one.event.reason == fault)
+    with terminals(demo, "http://127.0.0.1:1") as hand:
+        shown = play_runbook(hand, "fined", {"HOME": home, "TX": f"0x{tx.hex()}"})
+    assert f"fault {fault.value} ({fault.name.lower()}), {fault_words(fault)}" in shown
+    assert "Evidence: " in shown
+    assert "every number follows from the lines before it" in shown

@@ -80,8 +80,10 @@ class Terminals:
                 shlex.split(line), cwd=self.directory, env=self.environment, stdout=output, stderr=output,
                 preexec_fn=_die_with_parent))  # noqa: PLW1509  # no other thread forks here
 
-    def play(self, lines: list[str], log: str, known: dict[str, str]) -> None:
-        """A participant's terminal. `known` fills in words such as ADDRESS, as earlier lines printed them."""
+    def play(self, lines: list[str], log: str, known: dict[str, str]) -> str:
+        """A participant's terminal; what it printed. `known` fills in words such as ADDRESS, as earlier lines printed
+        them."""
+        shown = ""
         for line in lines:
             words = "|".join(sorted(known, key=len, reverse=True)) or "(?!)"
             filled = re.sub(rf"\b(?:{words})\b", lambda found: known[found[0]], line)
@@ -91,9 +93,11 @@ class Terminals:
                 self.fund(known["ADDRESS"])
             else:
                 printed = self.type(filled)
+                shown += printed
                 for command, name in PRINTS.items():
                     if filled.startswith(command) and (found := ADDRESS.search(printed)):
                         known[name] = found[0]
+        return shown
 
 
 @contextmanager
@@ -139,12 +143,12 @@ def play_own_model(hand: Terminals, rounds: int) -> dict[str, str]:
     return known
 
 
-def play_runbook(hand: Terminals, page: str, words: dict[str, str]) -> None:
-    """A page's commands, with these words filled in; of what several pages name, only the first time."""
-    for line in itertools.chain(*runbook(page)):
-        if line not in hand.played:
-            hand.played.add(line)
-            hand.play([line], f"{page}.log", words)
+def play_runbook(hand: Terminals, page: str, words: dict[str, str]) -> str:
+    """A page's commands, with these words filled in, and what they print; of what several pages name, only the first
+    time."""
+    fresh = [line for line in itertools.chain(*runbook(page)) if line not in hand.played]
+    hand.played |= set(fresh)
+    return hand.play(fresh, f"{page}.log", words)
 
 
 def _offer(hand: Terminals, requester: list[str], terms: Path, rounds: int) -> dict[str, str]:
