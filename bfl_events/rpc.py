@@ -97,6 +97,7 @@ class Rpc:
         self._vote: int | None = None
         self._surveyed_at = clock()
         self._survey: asyncio.Task[None] | None = None
+        self._told: dict[int, asyncio.Task[None]] = {}
         self.failovers = 0
 
     async def __aenter__(self) -> Self:
@@ -106,10 +107,11 @@ class Rpc:
         await self.close()
 
     async def close(self) -> None:
-        """End the background comparison and close all connections."""
-        if self._survey is not None:
-            self._survey.cancel()
-            await asyncio.gather(self._survey, return_exceptions=True)
+        """End what runs in the background and close all connections."""
+        behind = [*self._told.values(), *([] if self._survey is None else [self._survey])]
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
         await self._transport.close()
 
     @property
@@ -184,10 +186,12 @@ class Rpc:
                 tried = error
         raise self._nobody(method, [f"{self._endpoints[endpoint].name}: {tried}"])
 
-    async def call_others(self, method: str, *params: Any) -> None:
-        """Ask every usable endpoint but the current one the same, where nothing may depend on one of them. Their
-        answers tell nothing: none is waited for longer than one attempt, and none raises."""
-        await asyncio.gather(*(self._told(index, method, params) for index in self.others(self.current)))
+    def tell_others(self, method: str, *params: Any) -> None:
+        """Ask every usable endpoint but the current one the same, where nothing may depend on one of them. Nobody waits
+        for their answers; one that still owes its last is left out."""
+        for index in self.others(self.current):
+            if index not in self._told:
+                self._told[index] = asyncio.create_task(self._tell(index, method, params))
 
     def blame(self, endpoint: int, why: str) -> None:
         """Set an endpoint aside that answered, but not truly: it lags, or contradicts itself or the contract."""
@@ -223,9 +227,12 @@ class Rpc:
         self._survey_if_due()
         return result
 
-    async def _told(self, index: int, method: str, params: Sequence[Any]) -> None:
-        with suppress(RpcError):
-            await self._ask(index, method, params, self._attempt_s)
+    async def _tell(self, index: int, method: str, params: Sequence[Any]) -> None:
+        try:
+            with suppress(RpcError):
+                await self._ask(index, method, params, self._attempt_s)
+        finally:
+            del self._told[index]
 
     def _fail_over(self, index: int) -> None:
         """Prefer another endpoint from now on, not only until the back-off of this one ends."""

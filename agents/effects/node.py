@@ -26,7 +26,7 @@ class RpcCaller(Protocol):
     """`bfl_events.rpc.Rpc`, or an in-memory chain. Raises `Unavailable` or `RpcRefused` of that module."""
 
     async def call(self, method: str, *params: Any) -> Any: ...
-    async def call_others(self, method: str, *params: Any) -> None: ...
+    def tell_others(self, method: str, *params: Any) -> None: ...
 
 
 async def ask(rpc: RpcCaller, method: str, *params: Any) -> Any:
@@ -134,19 +134,17 @@ class Node:
                 self._tip = (head, _number(answer))
         return self._tip[1]
 
-    async def push(self, raw: bytes) -> tuple[Refusal | None, str]:
-        """Send signed bytes; what the node had against them, and its words."""
+    async def push(self, raw: bytes, *, widely: bool) -> tuple[Refusal | None, str]:
+        """Send signed bytes, `widely` to the other endpoints too; what the node had against them, and its words."""
+        text = "0x" + raw.hex()
         try:
             with passing(Boundary.TX_SEND):
-                await ask(self._rpc, "eth_sendRawTransaction", "0x" + raw.hex())
+                if widely:
+                    self._rpc.tell_others("eth_sendRawTransaction", text)
+                await ask(self._rpc, "eth_sendRawTransaction", text)
         except RpcRefused as refused:
             return meaning(refused.message), refused.message
         return None, ""
-
-    async def spread(self, raw: bytes) -> None:
-        """Give signed bytes to the other endpoints too."""
-        with passing(Boundary.TX_SEND):
-            await self._rpc.call_others("eth_sendRawTransaction", "0x" + raw.hex())
 
     async def knows(self, tx: bytes) -> bool:
         """Whether it has this transaction, mined or waiting."""

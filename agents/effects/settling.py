@@ -87,9 +87,7 @@ class Settler:
         if await self._would_be_lost(slot):
             self._ears.tell("withheld", slot)
             return
-        refusal, words = await self._node.push(slot.last.raw)
-        if slot.nonce in self._pushed:
-            await self._node.spread(slot.last.raw)
+        refusal, words = await self._node.push(slot.last.raw, widely=slot.nonce in self._pushed)
         self._pushed[slot.nonce] = self._clock.time()
         match refusal:
             case None | Refusal.KNOWN:

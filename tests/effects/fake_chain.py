@@ -127,11 +127,11 @@ class FakeChain:
 
     # ---- JSON-RPC
 
-    async def call_others(self, method: str, *params: Any) -> None:
+    def tell_others(self, method: str, *params: Any) -> None:
         if self.second:
             swallow, self.swallow = self.swallow, 0
             with suppress(Unavailable, RpcRefused):
-                await self.call(method, *params)
+                getattr(self, method)(*params)
             self.swallow = swallow
 
     async def call(self, method: str, *params: Any) -> Any:

@@ -50,7 +50,7 @@ class World:
         self.tick()
         return answer
 
-    async def call_others(self, method: str, *params: Any) -> None:
+    def tell_others(self, method: str, *params: Any) -> None:
         """There are none."""
         self.tick()
 

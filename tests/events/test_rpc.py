@@ -315,7 +315,9 @@ async def test_the_others_are_asked_the_same_and_nothing_they_say_matters() -> N
         second.next(Refusal(-32000, "already known"), method=sent)
         third.next(Status(503), method=sent)
         fourth.next(Result("0x00"), method=sent)
-        await rpc.call_others(sent, "0x00")
+        rpc.tell_others(sent, "0x00")
+        assert rpc.endpoints[1].latency_s is None, "nobody waits for them"
+        await asyncio.gather(*rpc._told.values())
         assert [node.calls.count(sent) for node in (first, second, third, fourth)] == [0, 1, 1, 1]
         assert [endpoint.healthy for endpoint in rpc.endpoints] == [True, True, False, True]
 

@@ -91,10 +91,13 @@ class WiredRpc:
         await self._wires.back()
         return answer
 
-    async def call_others(self, method: str, *params: Any) -> None:
+    def tell_others(self, method: str, *params: Any) -> None:
         for endpoint in self.others(self.current):
-            with suppress(Unavailable, RpcRefused):
-                await self.call_on(endpoint, method, *params)
+            asyncio.get_running_loop().create_task(self._tell(endpoint, method, *params))
+
+    async def _tell(self, endpoint: int, method: str, *params: Any) -> None:
+        with suppress(Unavailable, RpcRefused):
+            await self.call_on(endpoint, method, *params)
 
     async def chain(self) -> list[Block]:
         """The current endpoint's blocks. Raises Unavailable, after which another endpoint is current."""
