@@ -182,10 +182,12 @@ def test_a_frozen_supervisor_stops_nobody(tmp_path: Path) -> None:
     outer, pids = supervise(tmp_path, code)
     with outer:
         outer.send_signal(signal.SIGSTOP)
-        (tmp_path / "go").touch()
-        until(lambda: not any(alive(pid) for pid in pids))      # a zombie has no command line
-        assert (tmp_path / "x").stat().st_size > 300_000
-        outer.send_signal(signal.SIGCONT)
+        try:
+            until(lambda: (tmp_path / "x").stat().st_size > 300_000)
+            (tmp_path / "go").touch()
+            until(lambda: not any(alive(pid) for pid in pids))      # a zombie has no command line
+        finally:
+            outer.send_signal(signal.SIGCONT)
         assert outer.communicate(timeout=10)[0] == "finished\n"
 
 
