@@ -20,6 +20,10 @@ def terms_of(task: TaskState, *, keep: bool = False) -> LoadTerms:
     return LoadTerms(task.address, task.spec_cid, p.spec_hash, task.model_cid, p.model_hash, p.allow_root, keep)
 
 
+def dry_run_of(task: TaskState) -> DryRun:
+    return DryRun(task.address, task.params.model_hash, (task.spec_cid, task.model_cid))
+
+
 def joinable(task: TaskState, now: Now) -> bool:
     """Still open to me by its phase, its time and its seats."""
     if task.phase == Phase.JOINING:
@@ -82,8 +86,7 @@ def admission(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Int
     """The way into a task: read the terms, try them out, bond. Yields nothing for a task that is refused."""
     if not joinable(task, now) or decline(task, memory, me, now) is not None:
         return
-    terms = terms_of(task)
-    dry_run = DryRun(task.address, task.params.model_hash, (task.spec_cid, task.model_cid))
+    terms, dry_run = terms_of(task), dry_run_of(task)
     if memory.terms(terms.key) is None or task.params.model_hash not in memory.models:
         yield terms
     elif not isinstance(memory.outcomes.get(dry_run.key), Done):
@@ -94,23 +97,13 @@ def admission(task: TaskState, memory: Memory, me: Me, now: Now) -> Iterator[Int
 
 def let_go(tasks: Sequence[TaskState], memory: Memory, me: Me, now: Now) -> Iterator[Intent]:
     """Delete the initial models of tasks that this account does not join, unless another task may need them."""
-    missed = [task for task in tasks if me.address not in task.seats and _missed(task, memory, me, now)]
-    spare = memory.models & {task.params.model_hash for task in missed}
-    if spare:
-        needed = {task.params.model_hash for task in tasks if task not in missed}
-        for task in missed:
-            if task.params.model_hash in spare - needed:
-                yield ClearRound(task.address, 0, (task.params.model_hash,), ())
-
-
-def _missed(task: TaskState, memory: Memory, me: Me, now: Now) -> bool:
-    """Whether it takes no more workers, or will never take this one; limits and wishes may change."""
-    terms = terms_of(task)
-    specification = memory.terms(terms.key)
-    if specification is None:
-        return False                     # nothing was loaded, or nothing is remembered of it
-    refused = isinstance(memory.outcomes.get(DryRun(task.address, task.params.model_hash).key), Refused)
-    return refused or not joinable(task, now) or not_invited(specification, task, me) is not None
+    missed = {task.address: task.params.model_hash for task in tasks if me.address not in task.seats
+              and task.params.model_hash in memory.models and memory.terms(terms_of(task).key) is not None
+              and (not joinable(task, now) or _refused_for_good(task, memory, me))}
+    needed = {task.params.model_hash for task in tasks if task.address not in missed}
+    for address, model_hash in missed.items():
+        if model_hash not in needed:
+            yield ClearRound(address, 0, (model_hash,), ())
 
 
 def decline(task: TaskState, memory: Memory, me: Me, now: Now) -> str | None:
@@ -118,11 +111,15 @@ def decline(task: TaskState, memory: Memory, me: Me, now: Now) -> str | None:
     reasons = refusals(task, me.limits, now)
     if task.address in me.leaving:          # while a task is joining, who leaves it has no seat any more
         reasons.append("this operator asked to leave it (bfl-agent task join takes that back)")
+    return "; ".join(reasons + _refused_for_good(task, memory, me)) or None
+
+
+def _refused_for_good(task: TaskState, memory: Memory, me: Me) -> list[str]:
+    """Reasons that stay, whatever happens to limits, wishes and prices."""
     terms = terms_of(task)
-    for key in (terms.key, DryRun(task.address, task.params.model_hash).key):
-        if isinstance(outcome := memory.outcomes.get(key), Refused):
-            reasons.append(outcome.reason)
+    outcomes = (memory.outcomes.get(key) for key in (terms.key, dry_run_of(task).key))
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Refused)]
     specification = memory.terms(terms.key)
     if specification is not None and (reason := not_invited(specification, task, me)):
         reasons.append(reason)
-    return "; ".join(reasons) or None
+    return reasons

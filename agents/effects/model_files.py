@@ -19,13 +19,13 @@ class ModelFiles:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, str(folder)
+        self._folder = folder
         self._changed = -1
         self._held: frozenset[bytes] = frozenset()
 
     def held(self) -> frozenset[bytes]:
         """Hashes of all models at hand; looks again when the folder has changed, whoever changed it."""
-        if (changed := os.stat(self._name).st_mtime_ns) != self._changed:      # at every turn of the loop
+        if (changed := self._folder.stat().st_mtime_ns) != self._changed:
             names = (path.stem for path in self._folder.glob("*" + SUFFIX))
             self._held = frozenset(bytes.fromhex(name) for name in names if len(name) == 64)
             self._changed = changed

@@ -93,7 +93,7 @@ class WiredRpc:
 
     def tell_others(self, method: str, *params: Any) -> None:
         for endpoint in self.others(self.current):
-            asyncio.get_running_loop().create_task(self._tell(endpoint, method, *params))
+            asyncio.create_task(self._tell(endpoint, method, *params))
 
     async def _tell(self, endpoint: int, method: str, *params: Any) -> None:
         with suppress(Unavailable, RpcRefused):
