@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -16,9 +15,9 @@ from tests.crash.run import running
 from tests.crash.stage import Stage
 from tests.crash.subject import digits, tiny
 from tests.crash.verdict import Outcome
+from tests.thorough import FULL
 
 LIGHT, REAL = "forked-numpy", "executed-torch"
-FULL = os.environ.get("CHAOS") == "full"
 FirstRuns = Callable[[Manner], tuple[Stage, Outcome]]
 
 

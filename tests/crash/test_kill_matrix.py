@@ -7,7 +7,6 @@ torch is replaced. `matrix.py` says who passes what, `arms.py` who is killed whe
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,8 @@ from tests.crash.stage import REQUESTER, WORKERS, Stage
 from tests.crash.testimony import passed
 from tests.crash.verdict import Outcome
 from tests.crash.weather import Weather
+from tests.thorough import FULL
 
-FULL = os.environ.get("CHAOS") == "full"
 pytestmark = pytest.mark.timeout(2400 if FULL else 900)
 
 

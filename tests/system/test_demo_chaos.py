@@ -6,17 +6,23 @@ import hashlib
 import json
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from agents.demo.chaos import DEEPEST_REORG, Chaos, Kind, What, faults
+from agents.core.reduce import fold
+from agents.core.state import Now, World
+from agents.core.worker import settled_enough
+from agents.demo.chaos import CONFIRMATIONS, DEEPEST_REORG, Chaos, Kind, What, faults
 from bfl_events import schema as ev
 from bfl_events.cli import app as bfl_events
+from bfl_events.export import read_export
 from bfl_events.verify import verify
 from tests.cli.command import Operator
+from tests.core.tasks import me
 from tests.system.demo_process import RunningDemo, running_demo
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(600)]
@@ -134,10 +140,6 @@ def test_every_log_is_verified_and_they_are_equal_although_blocks_were_taken_bac
         assert int(equal) > until_paid, "an agent ends when it has withdrawn, and need not see the others do so"
 
 
-ACTS = {"CommitModel": ev.ModelCommitted, "OpenModel": ev.ModelSubmitted, "CommitScores": ev.ScoresCommitted,
-        "SubmitScore": ev.ScoresSubmitted}
-
-
 @pytest.mark.parametrize("name", WORKERS)
 def test_looking_back_nobody_did_what_it_would_not_have_decided_whatever_happened_to_it(
     soaked: RunningDemo, own_exports: dict[str, Path], name: str
@@ -151,9 +153,23 @@ def test_looking_back_nobody_did_what_it_would_not_have_decided_whatever_happene
     lines = own_exports[name].read_text().splitlines()
     unforeseen = {json.loads(lines[number - 1])["event"] for number in last["summary"]["unforeseen"]}
     assert unforeseen <= {"Notice"}, "it asks for a model that does not come, by a time that a reorganisation moves"
-    waited_for = sum(gone["intent"] in ACTS and gone["end"] == "done" for look in looks for gone in look["gone"])
-    acts = [event for kind in ACTS.values() for event in soaked.events(kind) if event.worker == told["address"]]
-    assert 0 < waited_for <= len(acts), "what a reorganisation put into its cause's block was never seen to wait"
+    done = Counter(gone["intent"] for look in looks for gone in look["gone"] if gone["end"] == "done")
+    due = openings_due(own_exports[name], told["address"])
+    assert done["OpenModel"] == due.count(True), "what was due before it was mined was seen to wait"
+    opened = sum(told["address"] == event.worker for event in soaked.events(ev.ModelSubmitted))
+    assert len(due) == opened > 0
+
+
+def openings_due(export: Path, account: str) -> list[bool]:
+    """For each of a worker's openings, whether the log shows it due in the block before: a reorganisation may have
+    left it fewer confirmations than it had waited for."""
+    found, world = list[bool](), World()
+    for record in read_export(export):
+        if isinstance(record.event, ev.ModelSubmitted) and record.event.worker == account:
+            then = Now(float(record.time), record.block - 1)
+            found.append(settled_enough(world.tasks[record.emitter], me(confirmations=CONFIRMATIONS), then))
+        world = fold(world, (record,))
+    return found
 
 
 def test_recovery_times_are_told_for_every_kill_that_was_survived(soaked: RunningDemo) -> None:
